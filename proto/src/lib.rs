@@ -1,0 +1,22 @@
+//! What conexusd and the sidecar say to each other.
+//!
+//! ```text
+//! facts      what can happen, by number: kinds, closed label sets, bucket bounds
+//! v1         the channel's messages, generated from telemetry.proto
+//! ```
+//!
+//! No metric name stands here: the sidecar's catalogue gives names to facts.
+
+pub mod facts;
+
+/// The messages and services of `conexus/telemetry/v1/telemetry.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub mod v1 {
+    tonic::include_proto!("conexus.telemetry.v1");
+}
+
+/// The compiled file descriptor set, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");
+
+/// Version of the telemetry protocol. A peer that speaks another one is refused with a clear reason.
+pub const PROTOCOL_VERSION: u32 = 1;
