@@ -2,10 +2,13 @@
 
 use std::error::Error;
 
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=conexus");
     let files = protox::compile(["conexus/telemetry/v1/telemetry.proto"], ["."])?;
     let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
-    tonic_prost_build::configure().file_descriptor_set_path(out.join("descriptor.bin")).compile_fds(files)?;
+    std::fs::write(out.join("descriptor.bin"), files.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(files)?;
     Ok(())
 }
