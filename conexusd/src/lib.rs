@@ -13,3 +13,5 @@ pub mod telemetry;
 
 pub mod index;
 pub mod search;
+
+pub mod owner;
