@@ -34,7 +34,11 @@ pub fn build_folder() -> PathBuf {
 /// One of the workspace's own programs, built by the same `cargo` run or before it.
 pub fn program(name: &str) -> PathBuf {
     let path = build_folder().join(name);
-    assert!(path.is_file(), "{} is not built: run `make test`, or `cargo build --bins` with the same profile", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not built: run `make test`, or `cargo build --bins` with the same profile",
+        path.display()
+    );
     path
 }
 
@@ -72,8 +76,11 @@ pub fn get(url: &str) -> anyhow::Result<(u16, String)> {
 
 /// GET with headers.
 pub fn get_with(url: &str, headers: &[(&str, &str)]) -> anyhow::Result<(u16, String)> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(10))).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(10)))
+        .build()
+        .into();
     let mut request = agent.get(url);
     for (name, value) in headers {
         request = request.header(*name, *value);

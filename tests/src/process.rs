@@ -85,7 +85,11 @@ impl Process {
             if let Some(status) = child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(start.elapsed() < limit, "{name} did not end within {limit:?}\n{}", log.lock().expect("no reader panics").join("\n"));
+            assert!(
+                start.elapsed() < limit,
+                "{name} did not end within {limit:?}\n{}",
+                log.lock().expect("no reader panics").join("\n")
+            );
             std::thread::sleep(Duration::from_millis(5));
         }
     }

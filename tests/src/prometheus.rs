@@ -22,7 +22,9 @@ impl Prometheus {
     /// Starts one that scrapes `targets` (`host:port`) as job `conexus` every half second.
     pub fn start(home: &Home, targets: &[String]) -> Self {
         let folder = home.folder("prometheus");
-        let mut config = String::from("global: {scrape_interval: 500ms, evaluation_interval: 500ms}\nscrape_configs:\n- job_name: conexus\n  static_configs:\n");
+        let mut config = String::from(
+            "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\nscrape_configs:\n- job_name: conexus\n  static_configs:\n",
+        );
         for target in targets {
             writeln!(config, "  - targets: ['{target}']").expect("a string takes text");
         }

@@ -88,7 +88,11 @@ pub fn sum(exposition: &str, metric: &str, labels: &[&str]) -> Option<f64> {
     for line in exposition.lines().filter(|line| !line.starts_with('#')) {
         let name = line.split(['{', ' ']).next().unwrap_or_default();
         if name == metric && labels.iter().all(|label| line.contains(label)) {
-            let value: f64 = line.rsplit(' ').next().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no value: {line}"));
+            let value: f64 = line
+                .rsplit(' ')
+                .next()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(|| panic!("no value: {line}"));
             *found.get_or_insert(0.0) += value;
         }
     }

@@ -78,7 +78,12 @@ fn link_targets(markdown: &str) -> Vec<String> {
 #[test]
 fn no_unfinished_work_and_no_private_paths() {
     // Put together here so that this file does not contain what it looks for.
-    let banned = ["todo".to_owned() + "!(", "unimplemented".to_owned() + "!(", "#[".to_owned() + "ignore", "../".to_owned() + "shared"];
+    let banned = [
+        "todo".to_owned() + "!(",
+        "unimplemented".to_owned() + "!(",
+        "#[".to_owned() + "ignore",
+        "../".to_owned() + "shared",
+    ];
     let mut found = Vec::new();
     for (name, text) in files() {
         for (number, line) in text.lines().enumerate() {

@@ -138,7 +138,10 @@ impl<O: AsyncWrite + Unpin> Session<O> {
     }
 
     /// Finds the next owner and brings it to where the last one was.
-    async fn move_on(&mut self, connect: &mut impl AsyncFnMut() -> Result<BoxedStream, String>) -> Result<Owner, BridgeError> {
+    async fn move_on(
+        &mut self,
+        connect: &mut impl AsyncFnMut() -> Result<BoxedStream, String>,
+    ) -> Result<Owner, BridgeError> {
         tracing::info!("the index's owner ended: looking for the next one");
         let mut reason = String::new();
         for attempt in 0..10u32 {

@@ -101,7 +101,8 @@ impl Client {
         self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": parameters})).await?;
         loop {
             let line = self.lines.next_line().await?.ok_or(ClientError::Closed)?;
-            let mut message: Value = serde_json::from_str(&line).map_err(|error| ClientError::Protocol(error.to_string()))?;
+            let mut message: Value =
+                serde_json::from_str(&line).map_err(|error| ClientError::Protocol(error.to_string()))?;
             if message["method"] == "ping" {
                 let pong = json!({"jsonrpc": "2.0", "id": message["id"], "result": {}});
                 self.send(&pong).await?;
@@ -180,7 +181,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_tool_s_failure_is_told_in_its_own_words() {
-        let reply = r#"{"jsonrpc":"2.0","id":ID,"result":{"isError":true,"content":[{"type":"text","text":"no such path"}]}}"#;
+        let reply =
+            r#"{"jsonrpc":"2.0","id":ID,"result":{"isError":true,"content":[{"type":"text","text":"no such path"}]}}"#;
         let error = scripted(vec![HELLO, "", reply]).await.unwrap_err();
         assert_eq!(error.to_string(), "no such path");
     }
