@@ -29,7 +29,8 @@ fn push_section(text: &mut String, section: &Section) {
     text.push_str("| key | value | default | environment | meaning |\n|---|---|---|---|---|\n");
     for key in section.keys {
         let environment = key.env_names().iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        let cells = [format!("`{}`", key.path()), key.kind().allowed(), default(key), environment, joined(key.doc)];
+        let cells =
+            [format!("`{}`", key.path()), escaped(&key.kind().allowed()), default(key), environment, joined(key.doc)];
         text.push_str(&format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | ")));
     }
 }
@@ -43,6 +44,11 @@ fn default(key: &Key) -> String {
             text => format!("`{text}`"),
         },
     }
+}
+
+/// Plain text without what Markdown would take for emphasis.
+fn escaped(text: &str) -> String {
+    text.chars().flat_map(|c| "*_~".contains(c).then_some('\\').into_iter().chain([c])).collect()
 }
 
 fn joined(doc: &str) -> String {

@@ -28,7 +28,7 @@ pub enum SocketDirError {
     /// There is something else in the folder's place.
     #[error("{}: the folder of the socket is not a folder", .0.display())]
     NotAFolder(PathBuf),
-    /// A folder below one that everybody can write to is a link or another user's.
+    /// A folder below one that everybody can write to is another user's.
     #[error(
         "{}: belongs to user {owner}, not to user {user}, in a folder that everybody can write to; remove it, or set observability.telemetry.socket",
         .path.display()
