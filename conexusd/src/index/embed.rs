@@ -6,8 +6,10 @@ use conexus_proto::facts::{EmbeddingError, Provider};
 
 use crate::telemetry::Telemetry;
 
+mod openai;
 mod static_model;
 
+pub use openai::{OpenAiEmbedder, OpenAiOptions};
 pub use static_model::{StaticEmbedder, StaticOptions};
 
 /// One chunk to embed.
@@ -70,12 +72,15 @@ impl EmbedError {
 pub enum EmbedderOptions {
     /// A token table on this machine.
     Static(StaticOptions),
+    /// A server that speaks OpenAI's embeddings API.
+    OpenAi(OpenAiOptions),
 }
 
 /// Makes the embedder. Loads and checks the model; a remote one is asked only if its dimensions are not configured.
 pub fn build(options: EmbedderOptions, telemetry: Telemetry) -> Result<Arc<dyn Embedder>, EmbedError> {
     Ok(match options {
         EmbedderOptions::Static(options) => Arc::new(StaticEmbedder::load(&options, telemetry)?),
+        EmbedderOptions::OpenAi(options) => Arc::new(OpenAiEmbedder::connect(options, telemetry)?),
     })
 }
 
