@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use conexus_config::{Inputs, Loaded};
+use conexus_config::{Flag, Inputs, Loaded};
 
 /// Exit code of a failure.
 pub const FAILURE: u8 = 1;
@@ -143,19 +143,24 @@ pub fn parse() -> Cli {
 }
 
 impl Globals {
-    /// The configuration in force, with what the command's own flags set.
-    pub fn load(&self, flags: &[(&str, Option<String>)]) -> Result<Loaded, CliError> {
-        let mut set: Vec<(String, String)> = self.set.clone();
-        set.extend(flags.iter().filter_map(|(key, value)| Some(((*key).to_owned(), value.clone()?))));
-        let loaded = conexus_config::load(&Inputs::from_process(set, self.config.clone())).map_err(CliError::usage)?;
+    /// The configuration in force, with what the command's own flags set. Warnings go to standard error.
+    pub fn load(&self, flags: &[Option<Flag>]) -> Result<Loaded, CliError> {
+        let set = self.set.iter().map(|(key, value)| Flag::new(key.as_str(), "--set", value));
+        let all = set.chain(flags.iter().flatten().cloned()).collect();
+        let loaded = conexus_config::load(&Inputs::from_process(all, self.config.clone())).map_err(CliError::usage)?;
+        if !self.quiet {
+            for warning in &loaded.warnings {
+                anstream::eprintln!("warning: {warning}");
+            }
+        }
         Ok(loaded)
     }
 }
 
 impl Root {
     /// The flag for [`Globals::load`].
-    pub fn flag(&self) -> (&'static str, Option<String>) {
-        ("indexer.root_path", self.root.as_ref().map(|path| path.to_string_lossy().into_owned()))
+    pub fn flag(&self) -> Option<Flag> {
+        self.root.as_ref().map(|path| Flag::new("indexer.root_path", "--root", path))
     }
 }
 

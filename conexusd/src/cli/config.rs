@@ -28,7 +28,7 @@ enum What {
 pub fn run(args: &ConfigArgs, globals: &Globals) -> CliResult {
     let text = match args.what {
         What::Default => conexus_config::default_file(),
-        What::Show => conexus_config::show(&globals.load(&[])?),
+        What::Show => globals.load(&[])?.show(),
         What::Schema => format!("{:#}\n", conexus_config::schema()),
     };
     let _ = anstream::stdout().write_all(text.as_bytes());

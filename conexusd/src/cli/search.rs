@@ -1,7 +1,6 @@
 //! `conexusd search`: one question, or a file of them.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -43,7 +42,7 @@ pub struct SearchArgs {
 /// Asks, and prints the answer.
 pub async fn run(args: SearchArgs, globals: &Globals) -> CliResult {
     let loaded = globals.load(&[args.root.flag()])?;
-    let mut session = Session::open(&loaded.config, "conexusd search", globals.quiet).await?;
+    let mut session = Session::open(&loaded.config, "conexusd search").await?;
     session.index_if_there_is_none(globals.quiet).await?;
     let top_k = args.top_k.unwrap_or(loaded.config.search.top_k as u64);
     if let Some(file) = &args.batch {
@@ -68,9 +67,4 @@ fn print(answer: &Value, as_json: bool, whole: bool) {
     let text = if as_json { format!("{answer:#}\n") } else { render::results(answer, whole) };
     // A reader that has seen enough closes the pipe: that is no failure.
     let _ = anstream::stdout().write_all(text.as_bytes());
-}
-
-/// Success, for commands that end here.
-pub fn done() -> CliResult {
-    Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::progress::Bar;
 use super::{CliError, CliResult};
 use crate::app::TelemetryLink;
+use crate::life::Link;
 use crate::owner::BoxedStream;
 use crate::owner::client::Client;
 use crate::owner::socket;
@@ -31,7 +32,8 @@ pub struct Session {
 impl Session {
     /// Connects to the owner of the configured root's index, or becomes it for as long as the command takes.
     pub async fn open(config: &Config, name: &str) -> Result<Self, CliError> {
-        let (stream, own) = reach(config, &Telemetry::detached(), Arc::new(TelemetryLink::default)).await.map_err(CliError::failure)?;
+        let nobody = || Ok(Made { telemetry: Telemetry::detached(), link: Arc::new(TelemetryLink::default) });
+        let (stream, own) = reach(config, nobody).await.map_err(CliError::failure)?;
         let client = Client::over(stream, name).await.map_err(CliError::failure)?;
         Ok(Self { client, own })
     }
@@ -85,31 +87,49 @@ impl Session {
     }
 }
 
-/// A stream to the owner; the second value is this process' own index if it had to become the owner.
+/// What a process that becomes the owner reports to.
+pub struct Made {
+    /// Where everything is reported.
+    pub telemetry: Telemetry,
+    /// How the way to the sidecar is.
+    pub link: Link,
+}
+
+/// A stream to the owner; the second value is this process' own index if it had to become the owner. `make` is called
+/// just before it tries to.
 pub async fn reach(
     config: &Config,
-    telemetry: &Telemetry,
-    link: Arc<dyn Fn() -> TelemetryLink + Send + Sync>,
+    mut make: impl FnMut() -> Result<Made, String>,
 ) -> Result<(BoxedStream, Option<App>), String> {
     let root = wiring::root(config)?;
     let folder = wiring::folder(config, &root);
+    let control = folder.join(socket::NAME);
     let start = Instant::now();
+    let mut made = None;
     loop {
         match socket::connect(&folder).await {
             Ok(Some(stream)) => return Ok((Box::new(stream), None)),
             Ok(None) => {}
-            Err(error) => return Err(format!("{}: {error}", folder.join(socket::NAME).display())),
+            Err(error) => return Err(format!("{}: {error}", control.display())),
         }
-        match App::open(config, telemetry, Arc::clone(&link)) {
-            Ok(mut app) => {
-                app.listen().map_err(|error| format!("{}: {error}", folder.join(socket::NAME).display()))?;
-                return Ok((app.connect(), Some(app)));
+        if !crate::index::is_owned(&folder) {
+            let made = match &mut made {
+                Some(made) => made,
+                none => none.insert(make()?),
+            };
+            match App::open(config, &made.telemetry, Arc::clone(&made.link)) {
+                Ok(mut app) => {
+                    app.listen().map_err(|error| format!("{}: {error}", control.display()))?;
+                    return Ok((app.connect(), Some(app)));
+                }
+                Err(error) if error.is_owned() => {}
+                Err(error) => return Err(error.to_string()),
             }
-            // Whoever has the lock listens in a moment, or ends.
-            Err(error) if error.is_owned() && start.elapsed() < OWNER_LISTENS_WITHIN => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => return Err(error.to_string()),
         }
+        // Whoever has the lock listens in a moment, or ends.
+        if start.elapsed() > OWNER_LISTENS_WITHIN {
+            return Err(format!("another process has the index in {} and does not answer", folder.display()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
