@@ -27,11 +27,11 @@ use memmap2::Mmap;
 
 use super::IndexError;
 use super::chunk::Kind;
-use super::store::record::kind_from_number;
+use super::store::record::{ContentKey, kind_from_number};
 
 pub(crate) const MAGIC: &[u8; 8] = b"CNXSEG02";
 pub(crate) const HEADER_BYTES: usize = 512;
-pub(crate) const FILE_BYTES: usize = 64;
+pub(crate) const FILE_BYTES: usize = 80;
 pub(crate) const CHUNK_BYTES: usize = 36;
 pub(crate) const DEFINITION_BYTES: usize = 32;
 
@@ -93,8 +93,14 @@ pub struct FileColumns<'a> {
     pub chunks: u32,
     pub terms: u32,
     pub language: u8,
+    /// Number of the [`super::classify::SourceType`].
+    pub source_type: u8,
+    /// [`super::classify::Class::flags`].
+    pub class: u8,
     /// The path is an escaped form of bytes that are not UTF-8.
     pub escaped: bool,
+    /// Where the store has its text.
+    pub content: ContentKey,
 }
 
 /// A row of the chunks section.
@@ -203,6 +209,9 @@ impl Segment {
             terms: u32_at(row, 36),
             language: row[48],
             escaped: row[49] & 1 != 0,
+            source_type: row[50],
+            class: row[51],
+            content: row[64..80].try_into().expect("sixteen bytes"),
         }
     }
 
@@ -286,10 +295,26 @@ impl Segment {
         }
     }
 
+    /// Hash and number of each term of a file, ascending.
+    pub fn terms(&self, file: u32) -> Vec<(u32, u16)> {
+        let (start, length) = self.forward(file);
+        let (hashes, counts) = (self.section(Section::ForwardHashes), self.section(Section::ForwardCounts));
+        (start..start + length).map(|i| (u32_at(hashes, i * 4), u16_at(counts, i * 2))).collect()
+    }
+
     /// A chunk's vector and 1 / its length.
     #[inline]
     pub fn vector(&self, chunk: u32) -> (&[i8], f32) {
         self.vector_in(Section::Vectors, Section::VectorNorms, chunk)
+    }
+
+    /// The vectors of `count` chunks from `first` on, one after the other, and 1 / the length of each.
+    pub fn vectors(&self, first: u32, count: u32) -> (&[i8], impl Iterator<Item = f32> + '_) {
+        let dimensions = self.counts.dimensions as usize;
+        let (first, count) = (first as usize, count as usize);
+        let values = &self.section(Section::Vectors)[first * dimensions..(first + count) * dimensions];
+        let norms = &self.section(Section::VectorNorms)[first * 4..(first + count) * 4];
+        (signed(values), norms.chunks_exact(4).map(|bytes| f32::from_bits(u32_at(bytes, 0))))
     }
 
     /// The mean of a file's chunk vectors and 1 / its length.
@@ -308,7 +333,7 @@ impl Segment {
     fn text(&self, offset: u32, length: u32) -> &str {
         let strings = self.section(Section::Strings);
         let bytes = strings.get(offset as usize..offset as usize + length as usize).unwrap_or_default();
-        // SAFETY is not needed: a damaged text reads as empty.
+        // A damaged text reads as empty.
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 }

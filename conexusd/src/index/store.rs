@@ -7,6 +7,7 @@
 //! refs      content key → number of files that have it
 //! vectors   content key → one i8 vector a chunk: the persistent embedding cache
 //! touched   file number → modification time, where it is newer than in the derived columns
+//! doomed    generation, content key → bytes: contents without files, kept a while
 //! ```
 //!
 //! Everything else in the index's folder is derived from this and can be made again.
@@ -31,15 +32,11 @@ const CONTENTS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("co
 const REFS: TableDefinition<'_, &[u8; 16], u32> = TableDefinition::new("refs");
 const VECTORS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("vectors");
 const TOUCHED: TableDefinition<'_, u32, i64> = TableDefinition::new("touched");
+const DOOMED: TableDefinition<'_, (u64, &[u8; 16]), u64> = TableDefinition::new("doomed");
 
-/// What must be equal for a stored index to be used: everything that the derived data depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// [`super::embed::Embedder::identity`], dimensions included.
-    pub embedder: String,
-    /// [`super::tokenize::IDENTITY`].
-    pub tokenizer: String,
-}
+/// Contents that no file has any more are kept up to so many bytes, the latest ones, for branches that come back.
+const DOOMED_BYTES_MAX: u64 = 128 << 20;
+
 
 /// The store's state beside its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,9 +105,9 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the store. Rows of another schema, embedder or tokenizer are dropped: the second value says
-    /// why, if so.
-    pub fn open(path: &Path, identity: &Identity, cache_bytes: usize) -> Result<(Self, Option<String>), IndexError> {
+    /// Opens or makes the store. Rows of another schema or embedder (its identity and dimensions) are dropped: the second
+    /// value says why, if so.
+    pub fn open(path: &Path, embedder: &str, cache_bytes: usize) -> Result<(Self, Option<String>), IndexError> {
         let mut builder = Database::builder();
         builder.set_cache_size(cache_bytes);
         let (database, mut reset) = match builder.create(path) {
@@ -129,16 +126,16 @@ impl Store {
             }
         };
         let store = Self { database, path: path.to_owned() };
-        if let Some(reason) = store.prepare(identity)? {
+        if let Some(reason) = store.prepare(embedder)? {
             reset.get_or_insert(reason);
         }
         Ok((store, reset))
     }
 
     /// Makes the tables, and empties them where they were written for another identity.
-    fn prepare(&self, identity: &Identity) -> Result<Option<String>, IndexError> {
+    fn prepare(&self, embedder: &str) -> Result<Option<String>, IndexError> {
         let write = self.begin()?;
-        let reset = self.check_identity(&write, identity)?;
+        let reset = self.check_identity(&write, embedder)?;
         let outcome = (|| -> Result<(), redb::Error> {
             if reset.is_some() {
                 write.delete_table(FILES)?;
@@ -146,19 +143,21 @@ impl Store {
                 write.delete_table(REFS)?;
                 write.delete_table(VECTORS)?;
                 write.delete_table(TOUCHED)?;
+                write.delete_table(DOOMED)?;
             }
             write.open_table(FILES)?;
             write.open_table(CONTENTS)?;
             write.open_table(REFS)?;
             write.open_table(VECTORS)?;
             write.open_table(TOUCHED)?;
+            write.open_table(DOOMED)?;
             let mut meta = write.open_table(META)?;
             meta.insert("schema", SCHEMA.to_le_bytes().as_slice())?;
-            meta.insert("embedder", identity.embedder.as_bytes())?;
-            meta.insert("tokenizer", identity.tokenizer.as_bytes())?;
+            meta.insert("embedder", embedder.as_bytes())?;
             if reset.is_some() {
                 meta.insert("complete", [0].as_slice())?;
                 meta.insert("checked", 0i64.to_le_bytes().as_slice())?;
+                meta.insert("doomed_bytes", 0u64.to_le_bytes().as_slice())?;
                 let generation = read_u64(&meta, "generation")? + 1;
                 meta.insert("generation", generation.to_le_bytes().as_slice())?;
             }
@@ -169,21 +168,17 @@ impl Store {
         Ok(reset)
     }
 
-    fn check_identity(&self, write: &WriteTransaction, identity: &Identity) -> Result<Option<String>, IndexError> {
+    fn check_identity(&self, write: &WriteTransaction, embedder: &str) -> Result<Option<String>, IndexError> {
         let check = || -> Result<Option<String>, redb::Error> {
             let meta = write.open_table(META)?;
             let Some(schema) = meta.get("schema")?.map(|value| value.value().to_vec()) else { return Ok(None) };
             if schema != SCHEMA.to_le_bytes() {
                 return Ok(Some("the index was written by another version".to_owned()));
             }
-            for (key, wanted) in [("embedder", &identity.embedder), ("tokenizer", &identity.tokenizer)] {
-                let found = meta.get(key)?.map(|value| String::from_utf8_lossy(value.value()).into_owned());
-                if found.as_deref() != Some(wanted.as_str()) {
-                    let found = found.unwrap_or_default();
-                    return Ok(Some(format!("the index was made with the {key} `{found}`, now it is `{wanted}`")));
-                }
-            }
-            Ok(None)
+            let found = meta.get("embedder")?.map(|value| String::from_utf8_lossy(value.value()).into_owned());
+            let found = found.unwrap_or_default();
+            Ok((found != embedder)
+                .then(|| format!("the index was made with the embedder `{found}`, now it is `{embedder}`")))
         };
         check().map_err(|error| store_error(&self.path, error))
     }
@@ -349,7 +344,13 @@ fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32) -> Result<Comm
             count_change(old.as_ref(), entry.as_ref(), &mut references, &mut committed);
         }
     }
-    apply_contents(write, batch, &references)?;
+    let mut meta = write.open_table(META)?;
+    let generation = read_u64(&meta, "generation")? + 1;
+    let doomed = read_u64(&meta, "doomed_bytes")?;
+    let doomed = apply_contents(write, batch, &references, generation, doomed)?;
+    meta.insert("doomed_bytes", doomed.to_le_bytes().as_slice())?;
+    meta.insert("generation", generation.to_le_bytes().as_slice())?;
+    meta.insert("next_file", u64::from(next_file).to_le_bytes().as_slice())?;
     let mut touched = write.open_table(TOUCHED)?;
     for id in &committed.dead {
         touched.remove(id)?;
@@ -357,10 +358,6 @@ fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32) -> Result<Comm
     for (id, modified) in &committed.touched {
         touched.insert(id, modified)?;
     }
-    let mut meta = write.open_table(META)?;
-    let generation = read_u64(&meta, "generation")? + 1;
-    meta.insert("generation", generation.to_le_bytes().as_slice())?;
-    meta.insert("next_file", u64::from(next_file).to_le_bytes().as_slice())?;
     committed.meta = Meta {
         generation,
         next_file,
@@ -400,34 +397,57 @@ fn count_change(
     }
 }
 
+/// Counts references and writes new contents. Returns the bytes of contents without references that are kept.
 fn apply_contents(
     write: &WriteTransaction,
     batch: &Batch,
     references: &BTreeMap<ContentKey, i64>,
-) -> Result<(), redb::Error> {
+    generation: u64,
+    mut doomed_bytes: u64,
+) -> Result<u64, redb::Error> {
     let mut refs = write.open_table(REFS)?;
     let mut contents = write.open_table(CONTENTS)?;
     let mut vectors = write.open_table(VECTORS)?;
+    let mut doomed = write.open_table(DOOMED)?;
     for (key, change) in references {
         let before = refs.get(key)?.map_or(0, |value| value.value());
         let after = (i64::from(before) + change).max(0) as u32;
         if after == 0 {
             refs.remove(key)?;
-            contents.remove(key)?;
-            vectors.remove(key)?;
+            let bytes = contents.get(key)?.map_or(0, |value| value.value().len() as u64);
+            doomed.insert((generation, key), bytes)?;
+            doomed_bytes += bytes;
             continue;
         }
         if after != before {
             refs.insert(key, after)?;
         }
         if let Some(row) = batch.contents.get(key)
-            && (before == 0 || batch.replace)
+            && (batch.replace || before == 0 && contents.get(key)?.is_none())
         {
             contents.insert(key, row.content.as_slice())?;
             vectors.insert(key, row.vectors.as_slice())?;
         }
     }
-    Ok(())
+    while doomed_bytes > DOOMED_BYTES_MAX {
+        let Some((place, bytes)) = doomed.first()?.map(|(place, bytes)| {
+            let (generation, key) = place.value();
+            ((generation, *key), bytes.value())
+        }) else {
+            break;
+        };
+        // What this very commit dooms may still be read by a search that began before it.
+        if place.0 == generation {
+            break;
+        }
+        doomed.remove((place.0, &place.1))?;
+        doomed_bytes = doomed_bytes.saturating_sub(bytes);
+        if refs.get(&place.1)?.is_none() {
+            contents.remove(&place.1)?;
+            vectors.remove(&place.1)?;
+        }
+    }
+    Ok(doomed_bytes)
 }
 
 fn read_u64(table: &impl ReadableTable<&'static str, &'static [u8]>, key: &str) -> Result<u64, redb::Error> {

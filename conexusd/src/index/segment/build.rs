@@ -6,6 +6,7 @@ use super::write::SegmentWriter;
 use super::{Counts, Section, hash64, name_hash, unsigned};
 use crate::index::IndexError;
 use crate::index::derive::Derived;
+use crate::index::quantize::inverse_length;
 
 /// Strings of a segment are addressed with 32 bits; well before that it is full.
 const STRINGS_MAX: usize = 1 << 31;
@@ -82,7 +83,7 @@ impl SegmentBuilder {
             self.forward_counts.extend_from_slice(&count.to_le_bytes());
         }
         self.means.extend_from_slice(unsigned(&file.mean));
-        self.mean_norms.extend_from_slice(&norm(&file.mean).to_le_bytes());
+        self.mean_norms.extend_from_slice(&inverse_length(&file.mean).to_le_bytes());
 
         put32(&mut self.files, &[path.0, path.1]);
         self.files.extend_from_slice(&file.bytes.to_le_bytes());
@@ -90,8 +91,9 @@ impl SegmentBuilder {
         let chunks = file.chunks.len() as u32;
         put32(&mut self.files, &[file.lines, first_chunk, chunks, file.terms]);
         put32(&mut self.files, &[forward_start as u32, file.forward.len() as u32]);
-        self.files.extend_from_slice(&[file.language.number(), u8::from(file.escaped), 0, 0]);
+        self.files.extend_from_slice(&[file.language.number(), u8::from(file.escaped), file.class.source_type as u8, file.class.flags()]);
         put32(&mut self.files, &[strings_start as u32, (self.strings.len() - strings_start) as u32, 0]);
+        self.files.extend_from_slice(&file.content);
         self.counts.files += 1;
     }
 
@@ -111,7 +113,7 @@ impl SegmentBuilder {
             self.chunks.extend_from_slice(&[chunk.kind as u8, 0, 0, 0]);
             let vector = &file.vectors[i * self.dimensions..][..self.dimensions];
             self.vectors.extend_from_slice(unsigned(vector));
-            self.vector_norms.extend_from_slice(&norm(vector).to_le_bytes());
+            self.vector_norms.extend_from_slice(&inverse_length(vector).to_le_bytes());
         }
         self.counts.chunks += file.chunks.len() as u32;
     }
@@ -182,12 +184,6 @@ pub(super) fn write_definitions(out: &mut SegmentWriter, sorted: &[(u64, [u8; 24
         out.put(rest)?;
     }
     Ok(())
-}
-
-/// 1 / the length of a vector; 0 for a vector of zeros.
-fn norm(vector: &[i8]) -> f32 {
-    let sum: i64 = vector.iter().map(|&x| i64::from(x) * i64::from(x)).sum();
-    if sum == 0 { 0.0 } else { (1.0 / (sum as f64).sqrt()) as f32 }
 }
 
 fn put32(out: &mut Vec<u8>, values: &[u32]) {
