@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod embed;
 pub mod language;
+pub mod quantize;
 pub mod snapshot;
 pub mod tokenize;
 
