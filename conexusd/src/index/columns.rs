@@ -28,6 +28,21 @@ pub struct Part {
     pub live: Arc<Live>,
     /// The graph over its vectors, if it is large and the graph is built.
     pub graph: Option<Arc<Graph>>,
+    /// Chunks and terms of the living files.
+    pub totals: (u64, u64),
+}
+
+impl Part {
+    fn new(segment: Segment, live: Live) -> Self {
+        let mut totals = (0, 0);
+        for row in live.iter() {
+            let columns = segment.file(row);
+            totals.0 += u64::from(columns.chunks);
+            totals.1 += u64::from(columns.terms);
+        }
+        let graph = Graph::open(&segment).map(Arc::new);
+        Self { segment: Arc::new(segment), live: Arc::new(live), graph, totals }
+    }
 }
 
 /// The columns of the whole index.
@@ -105,8 +120,7 @@ impl Columns {
                 listed.dead.iter().for_each(|&row| {
                     live.remove(row);
                 });
-                let graph = Graph::open(&segment).map(Arc::new);
-                Ok(Part { segment: Arc::new(segment), live: Arc::new(live), graph })
+                Ok(Part::new(segment, live))
             })
             .collect()
     }
@@ -132,8 +146,8 @@ impl Columns {
             let path = self.next_path();
             builder.write(&path)?;
             let segment = Segment::open(&path)?;
-            let live = Arc::new(Live::all(segment.counts().files));
-            self.parts.push(Part { segment: Arc::new(segment), live, graph: None });
+            let live = Live::all(segment.counts().files);
+            self.parts.push(Part::new(segment, live));
         }
         self.remove(dead);
         self.generation = generation;
@@ -147,6 +161,9 @@ impl Columns {
                     && part.live.contains(row)
                 {
                     Arc::make_mut(&mut part.live).remove(row);
+                    let columns = part.segment.file(row);
+                    part.totals.0 -= u64::from(columns.chunks);
+                    part.totals.1 -= u64::from(columns.terms);
                     break;
                 }
             }
@@ -213,10 +230,16 @@ impl Columns {
                 }
             }
         }
-        let merged = Part { segment: Arc::new(segment), live: Arc::new(live), graph: None };
+        let merged = Part::new(segment, live);
         self.parts.splice(start..start + inputs.len(), [merged]);
         self.save()?;
         Ok(true)
+    }
+
+    /// Forgets a merge that failed.
+    pub fn abandon(&mut self, path: &Path) {
+        self.merging = None;
+        let _ = std::fs::remove_file(path.with_extension("partial"));
     }
 
     /// A segment that is large enough for a graph and has none.

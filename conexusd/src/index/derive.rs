@@ -6,14 +6,13 @@ use tantivy::TantivyDocument;
 
 use super::chunk::{Chunk, Definition, ParsedFile};
 use super::classify::{Class, classify};
-use super::embed::Embedder;
+use super::embed::{Embedder, add_path, normalize};
 use super::language::Language;
 use super::lexical::{Fields, SEPARATOR};
 use super::segment::hash32;
 use super::store::record::ContentKey;
 use super::tokenize;
 use super::quantize::quantize;
-use super::vectors;
 
 /// What the segment and the lexical index take in of one file version.
 #[derive(Debug)]
@@ -147,10 +146,10 @@ fn combine(path: &str, content: &[i8], embedder: &dyn Embedder) -> (Vec<i8>, Vec
     let mut sum = vec![0.0f32; dimensions];
     let mut unit = vec![0.0f32; dimensions];
     for vector in content.chunks_exact(dimensions) {
-        vectors::to_unit(vector, &mut unit);
+        unit.iter_mut().zip(vector).for_each(|(x, &v)| *x = f32::from(v));
+        normalize(&mut unit);
         if let Some(path_vector) = &path_vector {
-            unit.iter_mut().zip(path_vector).for_each(|(x, p)| *x += weight * p);
-            vectors::normalise(&mut unit);
+            add_path(&mut unit, path_vector, weight);
         }
         sum.iter_mut().zip(&unit).for_each(|(s, x)| *s += x);
         combined.extend_from_slice(&quantize(&unit));

@@ -45,16 +45,18 @@ pub struct Lexical {
     reader: IndexReader,
     writer: Option<IndexWriter>,
     fields: Fields,
+    identity: String,
     threads: usize,
 }
 
 impl Lexical {
-    /// Opens or makes the index in `folder`. One that cannot be read, or has another schema, is made anew, empty.
-    pub fn open(folder: &Path, threads: usize) -> Result<Self, IndexError> {
+    /// Opens or makes the index in `folder`. One that cannot be read, or has another schema or another identity (of
+    /// whatever its terms depend on; without line breaks), is made anew, empty.
+    pub fn open(folder: &Path, identity: &str, threads: usize) -> Result<Self, IndexError> {
         let (schema, fields) = schema();
         let index = match Self::open_index(folder, &schema) {
-            Ok(index) => index,
-            Err(_) => {
+            Ok(index) if committed(&index).is_none_or(|(_, found)| found == identity) => index,
+            _ => {
                 std::fs::remove_dir_all(folder).or_else(ignore_missing).map_err(|e| IndexError::io(folder, e))?;
                 Self::open_index(folder, &schema).map_err(IndexError::from_tantivy)?
             }
@@ -65,7 +67,7 @@ impl Lexical {
             .doc_store_cache_num_blocks(0)
             .try_into()
             .map_err(IndexError::from_tantivy)?;
-        Ok(Self { index, reader, writer: None, fields, threads })
+        Ok(Self { index, reader, writer: None, fields, identity: identity.to_owned(), threads })
     }
 
     fn open_index(folder: &Path, schema: &Schema) -> tantivy::Result<Index> {
@@ -92,8 +94,7 @@ impl Lexical {
 
     /// The generation of the last commit; 0 if there is none.
     pub fn generation(&self) -> u64 {
-        let payload = self.index.load_metas().ok().and_then(|metas| metas.payload);
-        payload.and_then(|payload| payload.parse().ok()).unwrap_or(0)
+        committed(&self.index).map_or(0, |(generation, _)| generation)
     }
 
     /// The file versions that have documents.
@@ -135,9 +136,10 @@ impl Lexical {
 
     /// Makes everything since the last commit durable and visible, as of `generation`.
     pub fn commit(&mut self, generation: u64) -> Result<(), IndexError> {
+        let payload = format!("{generation}\n{}", self.identity);
         let writer = self.writer()?;
         let mut commit = writer.prepare_commit().map_err(IndexError::from_tantivy)?;
-        commit.set_payload(&generation.to_string());
+        commit.set_payload(&payload);
         commit.commit().map_err(IndexError::from_tantivy)?;
         Ok(())
     }
@@ -178,6 +180,13 @@ impl Lexical {
         }
         Ok(self.writer.as_mut().expect("it was just made"))
     }
+}
+
+/// The generation and the identity of the last commit.
+fn committed(index: &Index) -> Option<(u64, String)> {
+    let payload = index.load_metas().ok()?.payload?;
+    let (generation, identity) = payload.split_once('\n')?;
+    Some((generation.parse().ok()?, identity.to_owned()))
 }
 
 fn schema() -> (Schema, Fields) {
@@ -265,9 +274,12 @@ mod tests {
     fn a_folder_that_is_no_index_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("meta.json"), "{").unwrap();
-        let mut lexical = Lexical::open(folder.path(), 1).unwrap();
+        let open = |identity| Lexical::open(folder.path(), identity, 1).unwrap();
+        let mut lexical = open("a");
         assert_eq!(lexical.generation(), 0);
         lexical.commit(7).unwrap();
-        assert_eq!(Lexical::open(folder.path(), 1).unwrap().generation(), 7);
+        drop(lexical);
+        assert_eq!(open("a").generation(), 7);
+        assert_eq!(open("b").generation(), 0, "another identity");
     }
 }

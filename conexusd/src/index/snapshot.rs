@@ -149,11 +149,8 @@ impl Snapshot {
             first_file += counts.files;
             first_chunk += counts.chunks;
             files += u64::from(part.live.alive());
-            for row in part.live.iter() {
-                let columns = part.segment.file(row);
-                chunks += u64::from(columns.chunks);
-                terms += u64::from(columns.terms);
-            }
+            chunks += part.totals.0;
+            terms += part.totals.1;
         }
         let column = |segment: &tantivy::SegmentReader| -> tantivy::Result<Column<u64>> {
             segment.fast_fields().u64("chunk")

@@ -23,7 +23,7 @@ use super::IndexError;
 use super::chunk::ParsedFile;
 use record::{ContentKey, Entry, FileRecord};
 
-/// Changes when the meaning of the stored bytes does; another number reindexes.
+/// Changes when the meaning of the stored bytes does, or what files are parsed into; another number reindexes.
 const SCHEMA: u32 = 1;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -197,16 +197,8 @@ impl Store {
     }
 
     /// Calls `each` with every path and its entry, in the order of the path's bytes.
-    pub fn for_each(&self, mut each: impl FnMut(&[u8], Entry)) -> Result<(), IndexError> {
-        self.read(|read| {
-            for row in read.open_table(FILES)?.iter()? {
-                let (path, value) = row?;
-                if let Some(entry) = record::decode_entry(value.value()) {
-                    each(path.value(), entry);
-                }
-            }
-            Ok(())
-        })
+    pub fn for_each(&self, each: impl FnMut(&[u8], Entry)) -> Result<(), IndexError> {
+        self.for_each_under(b"", each)
     }
 
     /// What is known of a path.
@@ -216,20 +208,21 @@ impl Store {
         })
     }
 
-    /// The paths at or below `folder` (empty: all), for which `pick` says yes.
-    pub fn paths_under(&self, folder: &[u8], mut pick: impl FnMut(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, IndexError> {
+    /// Calls `each` with every path at or below `folder` (empty: all) and its entry.
+    pub fn for_each_under(&self, folder: &[u8], mut each: impl FnMut(&[u8], Entry)) -> Result<(), IndexError> {
         self.read(|read| {
-            let mut paths = Vec::new();
             for row in read.open_table(FILES)?.range(folder..)? {
-                let (path, _) = row?;
+                let (path, value) = row?;
                 if !path.value().starts_with(folder) {
                     break;
                 }
-                if is_under(path.value(), folder) && pick(path.value()) {
-                    paths.push(path.value().to_vec());
+                if let Some(entry) = record::decode_entry(value.value())
+                    && is_under(path.value(), folder)
+                {
+                    each(path.value(), entry);
                 }
             }
-            Ok(paths)
+            Ok(())
         })
     }
 

@@ -139,18 +139,3 @@ impl Ord for Ranked {
         self.0.score.total_cmp(&other.0.score).then(other.0.chunk.cmp(&self.0.chunk))
     }
 }
-
-/// The unit vector of a quantised one, into `out`.
-pub fn to_unit(vector: &[i8], out: &mut [f32]) {
-    out.iter_mut().zip(vector).for_each(|(x, &v)| *x = f32::from(v));
-    normalise(out);
-}
-
-/// Scales a vector to length 1; a vector of zeros stays one.
-pub fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|x| *x /= length);
-    }
-}
-
