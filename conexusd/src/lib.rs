@@ -13,3 +13,6 @@ pub mod telemetry;
 
 pub mod index;
 pub mod search;
+
+pub mod grep;
+pub mod root;
