@@ -9,6 +9,10 @@
 //! The two halves meet only at [`index::snapshot::Snapshot`]: an immutable view of the index that a search holds for
 //! as long as it takes, and that a commit replaces without waiting for it.
 
+pub mod app;
+
+pub mod mcp;
+
 pub mod telemetry;
 
 pub mod index;

@@ -113,6 +113,26 @@ impl Root {
         Ok(Inside { absolute, relative })
     }
 
+    /// The same as text relative to the root, for a path that may be gone: then only its name is checked, and that
+    /// nothing on the way to it leads out.
+    pub fn resolve_or_gone(&self, text: &str) -> Result<String, PathRefusal> {
+        match self.resolve(text) {
+            Err(refusal @ PathRefusal::Missing { .. }) => {
+                let path = Path::new(text);
+                let relative = path.strip_prefix(&self.path).unwrap_or(path);
+                let relative = normalise(relative).ok_or(refusal)?;
+                for parent in relative.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+                    match self.resolve_as(parent, text) {
+                        Err(PathRefusal::Missing { .. }) => {}
+                        other => return other.map(|_| path_text(&relative)),
+                    }
+                }
+                Ok(path_text(&relative))
+            }
+            found => Ok(self.relative_text(&found?.absolute)),
+        }
+    }
+
     /// A path below the root as answers spell it.
     pub fn relative_text(&self, absolute: &Path) -> String {
         path_text(absolute.strip_prefix(&self.path).unwrap_or(absolute))
@@ -216,6 +236,19 @@ mod tests {
         assert_eq!(root.resolve("a\0b"), Err(PathRefusal::Nul));
         assert!(matches!(root.resolve("src/none.rs"), Err(PathRefusal::Missing { .. })));
         assert!(matches!(root.resolve("src/a.rs/x"), Err(PathRefusal::Missing { .. })));
+    }
+
+    #[test]
+    fn a_path_that_is_gone_is_checked_by_name() {
+        let (_dir, root) = tree();
+        let gone = |text: &str| root.resolve_or_gone(text);
+        assert_eq!(gone("src/old.rs").as_deref(), Ok("src/old.rs"));
+        assert_eq!(gone("old/deep/../er.rs").as_deref(), Ok("old/er.rs"));
+        assert_eq!(gone(root.path().join("src/old.rs").to_str().unwrap()).as_deref(), Ok("src/old.rs"));
+        assert_eq!(gone("alias.rs").as_deref(), Ok("src/a.rs"));
+        assert!(matches!(gone("../old.rs"), Err(PathRefusal::Outside { .. })));
+        assert!(matches!(gone("/nowhere/old.rs"), Err(PathRefusal::Outside { .. })));
+        assert!(matches!(gone("up/old.rs"), Err(PathRefusal::SymlinkOutside { .. })));
     }
 
     #[test]
