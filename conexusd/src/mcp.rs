@@ -24,5 +24,8 @@ mod tools;
 
 mod error;
 
+#[cfg(test)]
+mod fixture;
+
 /// The most requests that are answered at a time, over all connections. More are refused, and told so.
 const REQUESTS_MAX: usize = 256;
