@@ -318,6 +318,11 @@ pub enum IndexError {
 }
 
 impl IndexError {
+    /// Whether another process has the index.
+    pub fn is_owned(&self) -> bool {
+        matches!(self, Self::Owned { .. })
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

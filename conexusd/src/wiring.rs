@@ -22,7 +22,7 @@ use crate::app::{Indexing as _, Job, Services, TelemetryLink};
 use crate::grep::GrepLimits;
 use crate::index::embed::{self, Embedder, EmbedderOptions, OpenAiOptions, StaticOptions};
 use crate::index::watch::Watcher;
-use crate::index::{Index, IndexError, IndexOptions, index_folder};
+use crate::index::{Index, IndexError, IndexOptions, folder};
 use crate::mcp;
 use crate::mcp::server::Server;
 use crate::owner::BoxedStream;
@@ -49,17 +49,12 @@ pub struct App {
 
 /// The folder that is indexed, as an absolute path without symlinks.
 pub fn root(config: &Config) -> Result<PathBuf, String> {
-    let path = &config.indexer.root_path;
-    let found = path.canonicalize().map_err(|error| format!("{}: {error} (indexer.root_path)", path.display()))?;
-    if !found.is_dir() {
-        return Err(format!("{} is not a folder (indexer.root_path)", path.display()));
-    }
-    Ok(found)
+    folder::resolve_root(&config.indexer.root_path).map_err(|error| format!("indexer.root_path: {error}"))
 }
 
 /// Where the index of a root is.
 pub fn folder(config: &Config, root: &Path) -> PathBuf {
-    index_folder(&config.database.path, root)
+    config.database.path.join(folder::folder_name(root))
 }
 
 /// The embedder that the configuration asks for.
@@ -87,25 +82,23 @@ pub fn embedder(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Embedd
 impl App {
     /// Becomes the owner of the configured root's index.
     pub fn open(config: &Config, telemetry: &Telemetry, link: Arc<dyn Fn() -> TelemetryLink + Send + Sync>) -> Result<Self, IndexError> {
-        let root = root(config).map_err(IndexError::other)?;
-        let folder = folder(config, &root);
-        let embedder = embedder(config, telemetry).map_err(IndexError::other)?;
+        let embedder = embedder(config, telemetry).map_err(IndexError::Options)?;
+        let indexer = &config.indexer;
         let options = IndexOptions {
-            root: root.clone(),
-            folder: folder.clone(),
-            workers: config.indexer.workers,
-            include: config.indexer.include.clone(),
-            ignore: config.indexer.ignore.clone(),
-            max_file_size: config.indexer.max_file_size,
-            persistent_cache: config.embedding.persistent_cache,
-            cache_size: config.embedding.cache_size,
+            workers: indexer.workers,
+            include: indexer.include.clone(),
+            ignore: indexer.ignore.clone(),
+            max_file_size: indexer.max_file_size,
+            embedding_cache: config.embedding.cache_size,
+            ..IndexOptions::new(&indexer.root_path, &config.database.path)?
         };
+        let (root, folder) = (options.root.clone(), options.folder.clone());
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone())?;
         let search = Options { cache_entries: config.search.cache_entries, max_tokens: config.search.max_tokens };
         let engine = SearchEngine::new(search, index.current(), embedder, telemetry.clone());
         let indexing = Arc::new(indexing::Runner::new(index));
         let services = Arc::new(Services {
-            root: Root::new(&root).map_err(|error| IndexError::other(error.to_string()))?,
+            root: Root::open(&root).map_err(|error| IndexError::Root(error.to_string()))?,
             search: Arc::new(searching::Engine(engine)),
             index: indexing.clone(),
             telemetry: telemetry.clone(),
@@ -160,7 +153,10 @@ impl App {
             tracing::error!(%error, "indexer cannot start");
         }
         if watch {
-            self.watcher = Some(self.indexing.watch());
+            match self.indexing.watch() {
+                Ok(watcher) => self.watcher = Some(watcher),
+                Err(error) => tracing::warn!(%error, "indexer cannot watch the files: changes are seen by runs only"),
+            }
         }
     }
 

@@ -112,7 +112,7 @@ pub async fn reach(
             Ok(None) => {}
             Err(error) => return Err(format!("{}: {error}", control.display())),
         }
-        if !crate::index::is_owned(&folder) {
+        if !crate::index::folder::is_owned(&folder) {
             let made = match &mut made {
                 Some(made) => made,
                 none => none.insert(make()?),

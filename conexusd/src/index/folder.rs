@@ -64,6 +64,12 @@ impl Ownership {
     }
 }
 
+/// Whether some process has the index in `folder` open at this moment.
+pub fn is_owned(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join("lock")) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::app::{IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused};
 use crate::index::run::{Run, RunControl};
 use crate::index::snapshot::FileRow;
-use crate::index::Index;
+use crate::index::{Index, IndexError};
 use crate::index::watch::Watcher;
 
 /// Starts runs and remembers how the latest one went.
@@ -37,8 +37,8 @@ impl Runner {
     }
 
     /// Follows changes of the files until the watcher is dropped.
-    pub(super) fn watch(&self) -> Watcher {
-        self.index.watch()
+    pub(super) fn watch(&self) -> Result<Watcher, IndexError> {
+        Watcher::start(&self.index)
     }
 
     /// Waits until no run is going on; false if one still is after `limit`.
