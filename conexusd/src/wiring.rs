@@ -98,7 +98,7 @@ impl App {
         let engine = SearchEngine::new(search, index.current(), embedder, telemetry.clone());
         let indexing = Arc::new(indexing::Runner::new(index));
         let services = Arc::new(Services {
-            root: Root::open(&root).map_err(|error| IndexError::Root(error.to_string()))?,
+            root: Root::new(&root).map_err(|error| IndexError::Root(error.to_string()))?,
             search: Arc::new(searching::Engine(engine)),
             index: indexing.clone(),
             telemetry: telemetry.clone(),

@@ -46,7 +46,8 @@ impl Session {
     /// Runs the index to its end, with a bar; the status after it. Ctrl-C stops the run if it is this process' own.
     pub async fn index(&mut self, action: &str, quiet: bool) -> Result<Value, CliError> {
         let bar = Bar::new(quiet);
-        let run = self.client.call_tool("context_index_control", json!({"action": action}), None, &mut |progress| bar.update(&progress));
+        let mut update = |progress| bar.update(&progress);
+        let run = self.client.call_tool("context_index_control", json!({"action": action}), None, &mut update);
         let ended = tokio::select! {
             ended = run => ended.map_err(CliError::failure),
             _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),

@@ -50,7 +50,7 @@ impl Call {
     }
 
     /// Sets an attribute of the root span.
-    pub(crate) fn note(&mut self, key: &'static str, value: impl Into<AttributeValue>) {
+    pub(crate) fn note<'a>(&mut self, key: &'static str, value: impl Into<AttributeValue<'a>>) {
         if let Some(trace) = &mut self.trace {
             trace.set(trace.root(), key, value);
         }
