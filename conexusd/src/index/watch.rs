@@ -308,7 +308,6 @@ impl Source {
             true
         });
         let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        self.folders.retain(|folder| folder.is_dir());
         for folder in found {
             // One that was removed and made again is watched again: the old watch went with it.
             match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {

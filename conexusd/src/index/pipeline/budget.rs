@@ -7,7 +7,7 @@ use crate::index::run::lock;
 
 /// A number of bytes that are lent out.
 #[derive(Debug)]
-pub struct Budget {
+pub(super) struct Budget {
     total: usize,
     lent: Mutex<usize>,
     returned: Condvar,
@@ -15,21 +15,21 @@ pub struct Budget {
 
 /// Bytes lent; they go back when this is dropped.
 #[derive(Debug)]
-pub struct Loan {
+pub(super) struct Loan {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
 impl Budget {
     /// A budget of so many bytes.
-    pub fn new(total: usize) -> Arc<Self> {
+    pub(super) fn new(total: usize) -> Arc<Self> {
         Arc::new(Self { total, lent: Mutex::new(0), returned: Condvar::new() })
     }
 
     /// Waits until so many bytes are free (more than all count as all) and takes them; `None` if `stop` says so.
     ///
     /// Who waits must hold no loan: two who wait for each other's would wait for ever.
-    pub fn take(self: &Arc<Self>, bytes: usize, stop: &dyn Fn() -> bool) -> Option<Loan> {
+    pub(super) fn take(self: &Arc<Self>, bytes: usize, stop: &dyn Fn() -> bool) -> Option<Loan> {
         let bytes = bytes.min(self.total);
         let mut lent = lock(&self.lent);
         while *lent + bytes > self.total {
@@ -44,7 +44,7 @@ impl Budget {
     }
 
     /// Takes so many bytes if they are free.
-    pub fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
+    pub(super) fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
         let mut lent = lock(&self.lent);
         if *lent + bytes > self.total {
             return None;
@@ -54,7 +54,7 @@ impl Budget {
     }
 
     /// Bytes lent at the moment.
-    pub fn lent(&self) -> usize {
+    pub(super) fn lent(&self) -> usize {
         *lock(&self.lent)
     }
 }

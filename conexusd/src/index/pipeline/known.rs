@@ -12,7 +12,7 @@ use crate::index::walk::Scope;
 
 /// The paths of the index. Some 50 bytes each: paths themselves stay in the store.
 #[derive(Debug, Default)]
-pub struct Known {
+pub(super) struct Known {
     entries: FxHashMap<u128, KnownEntry>,
 }
 
@@ -26,7 +26,7 @@ struct KnownEntry {
 
 /// What the index knows of a file that the walk found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub(super) enum Verdict {
     /// It is new or was touched: read it.
     Read,
     /// It is in the index as it is.
@@ -37,7 +37,7 @@ pub enum Verdict {
 
 impl Known {
     /// The paths of the store that are in the scope.
-    pub fn load(store: &Store, scope: &Scope) -> Result<Self, IndexError> {
+    pub(super) fn load(store: &Store, scope: &Scope) -> Result<Self, IndexError> {
         let mut entries = FxHashMap::default();
         let mut add = |path: &[u8], entry: Entry| {
             let skipped = match entry {
@@ -54,7 +54,7 @@ impl Known {
     }
 
     /// Notes that a path was found, and says whether it is to be read.
-    pub fn see(&self, path: &[u8], stat: Stat) -> Verdict {
+    pub(super) fn see(&self, path: &[u8], stat: Stat) -> Verdict {
         let Some(entry) = self.entries.get(&hash(path)) else { return Verdict::Read };
         entry.seen.store(true, Ordering::Relaxed);
         match entry.skipped {
@@ -65,7 +65,7 @@ impl Known {
     }
 
     /// Whether a path was found.
-    pub fn was_seen(&self, path: &[u8]) -> bool {
+    pub(super) fn was_seen(&self, path: &[u8]) -> bool {
         self.entries.get(&hash(path)).is_some_and(|entry| entry.seen.load(Ordering::Relaxed))
     }
 }

@@ -110,7 +110,7 @@ fn write_rows(out: &mut SegmentWriter, sources: &[Source<'_>]) -> Result<(), Ind
     out.begin(Section::Files)?;
     for source in sources {
         let mut record = source.record().to_vec();
-        set32(&mut record, 0, source.moved(u32_at(&record, 0)));
+        set32(&mut record, 0, source.moved(u32_at(source.record(), 0)));
         set32(&mut record, 28, source.to.0);
         set32(&mut record, 40, source.to.1);
         set32(&mut record, 52, source.to.2);
