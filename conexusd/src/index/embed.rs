@@ -97,12 +97,12 @@ pub fn normalize(vector: &mut [f32]) {
     let mut sums = [0.0_f32; 8];
     let (eights, rest) = vector.as_chunks::<8>();
     for eight in eights {
-        for (sum, value) in sums.iter_mut().zip(eight) {
-            *sum += value * value;
+        for place in 0..8 {
+            sums[place] += eight[place] * eight[place];
         }
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value * value;
+    for (place, value) in rest.iter().enumerate() {
+        sums[place] += value * value;
     }
     let square: f32 = sums.iter().sum();
     if square > 0.0 {
