@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use conexus_config::{LogFormat, LogLevel};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -21,50 +22,6 @@ use tracing_subscriber::prelude::*;
 const QUEUE_LINES: usize = 1024;
 /// How long the last lines may take to be written.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
-
-/// How lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    #[default]
-    Json,
-    /// For people.
-    Text,
-}
-
-/// The least important lines that are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum LogLevel {
-    Error,
-    Warn,
-    #[default]
-    Info,
-    Debug,
-}
-
-impl LogLevel {
-    fn of(level: &Level) -> Option<Self> {
-        match *level {
-            Level::ERROR => Some(Self::Error),
-            Level::WARN => Some(Self::Warn),
-            Level::INFO => Some(Self::Info),
-            Level::DEBUG => Some(Self::Debug),
-            Level::TRACE => None,
-        }
-    }
-
-    /// The level as it is configured and written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-        }
-    }
-}
 
 /// The running log; lines still queued are written when it is dropped.
 #[derive(Debug)]
@@ -131,10 +88,10 @@ struct Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
-        let Some(level) = LogLevel::of(metadata.level()) else { return };
+        let Some(level) = level_of(metadata.level()) else { return };
         let ours = metadata.target().starts_with("conexus_sidecar");
         let least = if ours { self.level.load(Ordering::Relaxed) } else { LogLevel::Warn as u8 };
-        if level as u8 > least {
+        if (level as u8) < least {
             return;
         }
         let mut fields = Fields::default();
@@ -152,6 +109,16 @@ impl<S: Subscriber> Layer<S> for Lines {
             };
             let _ = self.lines.try_send(render(self.format, SystemTime::now(), LogLevel::Warn, module_path!(), fields));
         }
+    }
+}
+
+fn level_of(level: &Level) -> Option<LogLevel> {
+    match *level {
+        Level::ERROR => Some(LogLevel::Error),
+        Level::WARN => Some(LogLevel::Warn),
+        Level::INFO => Some(LogLevel::Info),
+        Level::DEBUG => Some(LogLevel::Debug),
+        Level::TRACE => None,
     }
 }
 

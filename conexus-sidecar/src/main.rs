@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use conexus_config::LogLevel;
 use conexus_sidecar::cli::{self, Cli, Command};
 use conexus_sidecar::config::{self, ConfigError, Options, Settings};
 use conexus_sidecar::log::Log;
@@ -101,7 +102,7 @@ async fn reload(mut hangup: Signal, settings: Settings, levels: conexus_sidecar:
 }
 
 fn refuse(error: &ConfigError) -> ExitCode {
-    let log = Log::start(error.log_format(), Default::default());
+    let log = Log::start(error.log_format(), LogLevel::Error);
     for line in error.to_string().lines() {
         tracing::error!("{line}");
     }

@@ -5,13 +5,16 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use conexus_config::SocketDirError;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The longest path that fits into a `sockaddr_un`.
 pub const PATH_BYTES_MAX: usize = 107;
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 128;
 
 /// Why the socket could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +38,9 @@ pub enum Problem {
     /// A file, folder or link is there.
     #[error("something that is not a socket is there; move it away or choose another path")]
     NotASocket,
-    /// The folder is somebody else's.
-    #[error("its folder belongs to user {0}, neither to this user nor to root; choose another path")]
-    ForeignFolder(u32),
+    /// The folder is not one that only this user can have put there.
+    #[error(transparent)]
+    Folder(#[from] SocketDirError),
     /// The system says no.
     #[error("cannot {0}: {1}")]
     Io(&'static str, io::Error),
@@ -74,7 +77,7 @@ impl Socket {
         if length > PATH_BYTES_MAX {
             return Err(fail(Problem::TooLong(length)));
         }
-        prepare_folder(path).map_err(fail)?;
+        conexus_config::prepare_socket_dir(path).map_err(|error| fail(error.into()))?;
         clear_stale(path).await.map_err(fail)?;
         let listener = bind_private(path).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => fail(Problem::InUse),
@@ -114,20 +117,6 @@ fn own_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-fn prepare_folder(path: &Path) -> Result<(), Problem> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| Problem::Io("create its folder", error))?;
-    let owner = fs::metadata(folder).map_err(|error| Problem::Io("inspect its folder", error))?.uid();
-    if may_connect(owner, own_uid()) { Ok(()) } else { Err(Problem::ForeignFolder(owner)) }
-}
-
 async fn clear_stale(path: &Path) -> Result<(), Problem> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -147,18 +136,27 @@ async fn clear_stale(path: &Path) -> Result<(), Problem> {
     }
 }
 
-/// Binds so that the file never has a wider mode than 0600.
+/// Binds so that the file never has a wider mode than 0600: Linux gives it the mode of the socket, which is set before.
 fn bind_private(path: &Path) -> io::Result<UnixListener> {
-    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-    let listener = UnixListener::bind(path);
-    rustix::process::umask(before);
-    listener
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, rustix::fs::Mode::from_raw_mode(0o600))?;
+    bind(&socket, &SocketAddrUnix::new(path)?)?;
+    listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    fn private_path() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
+        let path = dir.path().join("s");
+        (dir, path)
+    }
 
     async fn problem(path: &Path) -> String {
         Socket::bind(path).await.expect_err("must be refused").to_string()
@@ -177,8 +175,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stale_socket_is_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = private_path();
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         Socket::bind(&path).await.unwrap();
@@ -186,8 +183,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_where_somebody_answers_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = private_path();
         let _first = Socket::bind(&path).await.unwrap();
         assert!(problem(&path).await.contains("another sidecar listens there"));
         assert!(path.exists());
@@ -195,12 +191,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_or_a_link_at_the_path_is_left_alone() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s");
+        let (_dir, path) = private_path();
         fs::write(&path, "precious").unwrap();
         assert!(problem(&path).await.contains("not a socket"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        let link = dir.path().join("l");
+        let link = path.with_file_name("l");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert!(problem(&link).await.contains("not a socket"));
     }
