@@ -6,9 +6,290 @@
 //!
 //! Search never sees MCP or JSON.
 
-use std::time::SystemTime;
+pub mod batch;
+pub mod bm25;
+pub mod cache;
+pub mod filter;
+pub mod format;
+pub mod fuse;
+pub mod query;
+pub mod rank;
+pub mod vector;
 
-use crate::index::snapshot::Freshness;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use conexus_proto::facts::{Fact, SearchType};
+
+use crate::index::IndexError;
+use crate::index::embed::Embedder;
+use crate::index::snapshot::{ChunkRow, Current, FileRow, Freshness, Snapshot};
+use crate::telemetry::{SpanRef, Telemetry, Trace};
+use bm25::WeightedTerm;
+use cache::{FilterKey, Key, Lru, ResultCache};
+use filter::Allowed;
+use query::Query;
+use rank::{Context, Evidence, Ranked, ScoredFile};
+use vector::QueryEmbedder;
+
+/// The most results of one answer.
+pub const TOP_K_MAX: usize = 100;
+
+/// Chunks that each lane brings for each part of the query.
+const LANE_LIMIT: usize = 300;
+
+/// Compiled filters kept: each is a bit a file.
+const FILTERS_MAX: usize = 32;
+
+/// What an engine may be told.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Rankings kept; 0 keeps none.
+    pub cache_entries: usize,
+    /// The token budget of requests that name none.
+    pub max_tokens: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_entries: 1_000, max_tokens: None }
+    }
+}
+
+/// Answers questions about the index of the moment. One a root, shared by all threads.
+pub struct SearchEngine {
+    options: Options,
+    current: Current,
+    embedder: QueryEmbedder,
+    telemetry: Telemetry,
+    rankings: ResultCache,
+    filters: Lru<(u64, FilterKey), Arc<Allowed>>,
+}
+
+impl SearchEngine {
+    /// An engine over whatever `current` holds when a question comes; `embedder` must be the one that made the index.
+    pub fn new(options: Options, current: Current, embedder: Arc<dyn Embedder>, telemetry: Telemetry) -> Self {
+        let rankings = ResultCache::new(options.cache_entries);
+        let embedder = QueryEmbedder::new(embedder);
+        Self { options, current, embedder, telemetry, rankings, filters: Lru::new(FILTERS_MAX) }
+    }
+
+    /// Answers a question. `trace`'s root is the parent of the spans.
+    pub fn search(&self, request: &SearchRequest, trace: &mut Trace) -> Result<SearchResponse, SearchError> {
+        let started = Instant::now();
+        check(request)?;
+        let snapshot = self.current.load_full();
+        let ranking = self.ranking(&snapshot, request, trace)?;
+        let total_count = ranking.len();
+        let first = request.offset.min(total_count);
+        let slice = &ranking[first..(first + request.top_k).min(total_count)];
+        let formatting = trace.start(trace.root(), "result.format");
+        let max_tokens = request.max_tokens.or(self.options.max_tokens);
+        let (results, bytes) = format::results(&snapshot, slice, max_tokens)?;
+        trace.set(formatting, "bytes", bytes);
+        trace.end(formatting);
+        trace.set(trace.root(), "results", results.len());
+        Ok(SearchResponse {
+            has_more: first + results.len() < total_count,
+            results,
+            total_count,
+            query_time_ms: started.elapsed().as_secs_f64() * 1e3,
+            offset: request.offset,
+            limit: request.top_k,
+            freshness: snapshot.freshness(),
+        })
+    }
+
+    /// The candidate files of a question with their features, best first: what the ranker's weights are trained on.
+    pub fn explain(&self, request: &SearchRequest) -> Result<Vec<(String, ScoredFile)>, SearchError> {
+        check(request)?;
+        let snapshot = self.current.load_full();
+        let mut trace = self.telemetry.trace("mcp.search");
+        let files = self.gather(&snapshot, request, &mut trace, rank::explain)?;
+        Ok(files.into_iter().map(|file| (snapshot.file(file.file).path.to_owned(), file)).collect())
+    }
+
+    fn ranking(
+        &self,
+        snapshot: &Snapshot,
+        request: &SearchRequest,
+        trace: &mut Trace,
+    ) -> Result<Arc<Vec<Ranked>>, SearchError> {
+        if !request.cache {
+            return self.gather(snapshot, request, trace, rank::rank).map(Arc::new);
+        }
+        let (key, generation) = (Key::of(request), snapshot.generation());
+        if let Some(ranking) = self.rankings.get(&key, generation) {
+            self.telemetry.emit(Fact::SearchCacheHit);
+            trace.set(trace.root(), "cache_hit", true);
+            return Ok(ranking);
+        }
+        self.telemetry.emit(Fact::SearchCacheMiss);
+        let ranking = Arc::new(self.gather(snapshot, request, trace, rank::rank)?);
+        self.rankings.insert(key, generation, Arc::clone(&ranking));
+        Ok(ranking)
+    }
+
+    /// Runs the lanes and hands what they found to `conclude`.
+    fn gather<R>(
+        &self,
+        snapshot: &Snapshot,
+        request: &SearchRequest,
+        trace: &mut Trace,
+        conclude: fn(&Evidence<'_>) -> R,
+    ) -> Result<R, SearchError> {
+        let allowed = self.allowed(snapshot, request)?;
+        let keep = |file: FileRow| allowed.admits(file);
+        let query = query::analyse(&request.query);
+        trace.set(trace.root(), "kind", query.kind.as_str());
+        let vectors = self.embed(&query, request.cache, trace);
+        let searching = trace.start(trace.root(), "vectorstore.search");
+        let semantic = self.vector_lane(snapshot, &vectors, &keep, searching, trace);
+        let (terms, lexical) = self.lexical_lane(snapshot, &query, &keep, searching, trace)?;
+        let nanos = trace.end(searching);
+        self.telemetry.emit(Fact::Searched { lane: SearchType::Hybrid, nanos });
+        let ranking = trace.start(trace.root(), "result.rank");
+        let context = Context::of(&request.work_context);
+        let evidence = Evidence {
+            snapshot,
+            query: &query,
+            context: &context,
+            terms: &terms,
+            lexical: &lexical,
+            semantic: &semantic,
+            vectors: &vectors,
+            keep: &keep,
+        };
+        let conclusion = conclude(&evidence);
+        trace.end(ranking);
+        Ok(conclusion)
+    }
+
+    fn allowed(&self, snapshot: &Snapshot, request: &SearchRequest) -> Result<Arc<Allowed>, SearchError> {
+        let key = (snapshot.generation(), FilterKey::of(&request.filters));
+        if let Some(allowed) = self.filters.get(&key) {
+            return Ok(allowed);
+        }
+        let allowed = Arc::new(Allowed::compile(snapshot, &request.filters)?);
+        self.filters.insert(key, Arc::clone(&allowed));
+        Ok(allowed)
+    }
+
+    /// The vector of each part; none if the provider fails: the answer is then made from words alone.
+    fn embed(&self, query: &Query, cache: bool, trace: &mut Trace) -> Vec<Arc<Vec<f32>>> {
+        let provider = self.embedder.embedder().provider();
+        let span = trace.start(trace.root(), "embedding.generate");
+        trace.set(span, "provider", provider.as_str());
+        let mut vectors = Vec::with_capacity(query.parts.len());
+        let mut hits = 0;
+        for part in &query.parts {
+            match self.embedder.embed(&part.text, cache) {
+                Ok((vector, hit)) => {
+                    hits += usize::from(hit);
+                    vectors.push(vector);
+                }
+                Err(error) => {
+                    self.telemetry.emit(Fact::EmbeddingFailed { provider, error: error.class });
+                    trace.fail(span, &error.message);
+                    vectors.clear();
+                    break;
+                }
+            }
+        }
+        trace.set(span, "cache_hit", hits == query.parts.len());
+        let nanos = trace.end(span);
+        if !vectors.is_empty() && hits < query.parts.len() {
+            self.telemetry.emit(Fact::EmbeddingGenerated { provider, nanos });
+        }
+        vectors
+    }
+
+    fn vector_lane(
+        &self,
+        snapshot: &Snapshot,
+        vectors: &[Arc<Vec<f32>>],
+        keep: &dyn Fn(FileRow) -> bool,
+        parent: SpanRef,
+        trace: &mut Trace,
+    ) -> Vec<Vec<(ChunkRow, f32)>> {
+        let span = trace.start(parent, "vector.search");
+        let lists: Vec<_> = vectors.iter().map(|vector| vector::search(snapshot, vector, LANE_LIMIT, keep)).collect();
+        trace.set(span, "candidates", lists.iter().map(Vec::len).sum::<usize>());
+        let nanos = trace.end(span);
+        self.telemetry.emit(Fact::Searched { lane: SearchType::Vector, nanos });
+        lists
+    }
+
+    #[allow(clippy::type_complexity)]
+    fn lexical_lane(
+        &self,
+        snapshot: &Snapshot,
+        query: &Query,
+        keep: &dyn Fn(FileRow) -> bool,
+        parent: SpanRef,
+        trace: &mut Trace,
+    ) -> Result<(Vec<WeightedTerm>, Vec<Vec<(ChunkRow, f32)>>), SearchError> {
+        let span = trace.start(parent, "bm25.search");
+        let mut lists = Vec::with_capacity(query.parts.len());
+        let mut terms: Vec<WeightedTerm> = Vec::new();
+        for part in &query.parts {
+            let own = bm25::weigh(snapshot, part)?;
+            lists.push(bm25::search(snapshot, &own, LANE_LIMIT, keep)?);
+            for term in own {
+                if !terms.iter().any(|other| other.text == term.text) {
+                    terms.push(WeightedTerm { weight: term.weight * part.weight, ..term });
+                }
+            }
+        }
+        trace.set(span, "terms", terms.len());
+        trace.set(span, "candidates", lists.iter().map(Vec::len).sum::<usize>());
+        let nanos = trace.end(span);
+        self.telemetry.emit(Fact::Searched { lane: SearchType::Bm25, nanos });
+        Ok((terms, lists))
+    }
+}
+
+fn check(request: &SearchRequest) -> Result<(), SearchError> {
+    if request.query.trim().is_empty() {
+        return Err(SearchError::EmptyQuery);
+    }
+    if !(1..=TOP_K_MAX).contains(&request.top_k) {
+        return Err(SearchError::TopK { value: request.top_k });
+    }
+    Ok(())
+}
+
+/// Why a question could not be answered. All but the last two are the asker's to mend.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SearchError {
+    #[error("query is empty: any text with a visible character is allowed")]
+    EmptyQuery,
+    #[error("top_k is {value}: 1 to {TOP_K_MAX} are allowed")]
+    TopK { value: usize },
+    #[error("filters.source_types has unknown {name:?}: {} are allowed", filter::SOURCE_TYPES.join(", "))]
+    UnknownSourceType { name: String },
+    #[error("filters.languages has unknown {name:?}: did you mean {}?", near.join(", "))]
+    UnknownLanguage { name: String, near: Vec<&'static str> },
+    #[error("filters.paths has bad glob {glob:?}: {reason}")]
+    BadGlob { glob: String, reason: String },
+    #[error("filters.date_range ends before it begins")]
+    DateRange,
+    #[error("index: {0}")]
+    Index(#[from] IndexError),
+    #[error("lexical index: {0}")]
+    Lexical(#[from] tantivy::TantivyError),
+}
+
+impl SearchError {
+    /// Whether another request would be answered, so that the error tells of the request and not of the index.
+    pub fn is_request(&self) -> bool {
+        !matches!(self, Self::Index(_) | Self::Lexical(_))
+    }
+}
 
 /// One question.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,5 +364,7 @@ pub struct SearchResult {
     pub score: f32,
     /// The lines themselves, whole; what did not fit the token budget is left out at the end and said.
     pub content: String,
+    /// The first line of the definition around the snippet, where the snippet begins inside of it.
+    pub enclosing: Option<String>,
     pub truncated: bool,
 }

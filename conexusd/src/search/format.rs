@@ -1,0 +1,148 @@
+//! Formatting: a slice of a ranking in, whole snippets within a token budget out.
+
+use std::collections::HashMap;
+
+use super::SearchResult;
+use super::filter::source_type;
+use super::rank::{Ranked, enclosing_definition};
+use crate::index::IndexError;
+use crate::index::chunk::Kind;
+use crate::index::snapshot::{FileRow, Snapshot};
+
+/// Bytes that are taken for one token: what common tokenizers make of code, on the careful side.
+pub const BYTES_PER_TOKEN: usize = 4;
+
+/// The results of a slice, and the bytes of all their contents.
+pub fn results(
+    snapshot: &Snapshot,
+    slice: &[Ranked],
+    max_tokens: Option<usize>,
+) -> Result<(Vec<SearchResult>, usize), IndexError> {
+    let mut texts: HashMap<FileRow, FileText> = HashMap::new();
+    let mut left = max_tokens.map_or(usize::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN));
+    let mut bytes = 0;
+    let mut results = Vec::with_capacity(slice.len());
+    for place in slice {
+        let text = match texts.entry(place.file) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(FileText::of(snapshot, place.file)?),
+        };
+        let result = result(snapshot, place, text, left);
+        bytes += result.content.len();
+        left = left.saturating_sub(result.content.len() + result.enclosing.as_ref().map_or(0, String::len));
+        if result.truncated {
+            // A shorter snippet further down must not be shown in place of a better one.
+            left = 0;
+        }
+        results.push(result);
+    }
+    Ok((results, bytes))
+}
+
+fn result(snapshot: &Snapshot, place: &Ranked, text: &FileText, left: usize) -> SearchResult {
+    let file = snapshot.file(place.file);
+    let chunk = snapshot.chunk(place.chunk);
+    let whole = text.lines(place.start_line, place.end_line);
+    let content = whole_lines(whole, left);
+    let enclosing = enclosing_line(snapshot, place, text).filter(|line| line.len() <= left - content.len().min(left));
+    let lines = format!("{}-{}", place.start_line, place.end_line);
+    SearchResult {
+        id: format!("{}:{lines}", file.path),
+        path: file.path.to_owned(),
+        start_line: place.start_line,
+        end_line: place.end_line,
+        symbol: (!chunk.symbol.is_empty()).then(|| chunk.symbol.to_owned()),
+        scope: (!chunk.scope.is_empty()).then(|| chunk.scope.to_owned()),
+        kind: kind_name(chunk.kind),
+        language: file.language.name(),
+        source_type: source_type(file.path, file.language),
+        score: place.score,
+        content: content.to_owned(),
+        enclosing,
+        truncated: content.len() < whole.len(),
+    }
+}
+
+/// The first line of the innermost definition around the snippet that the snippet does not show.
+fn enclosing_line(snapshot: &Snapshot, place: &Ranked, text: &FileText) -> Option<String> {
+    let outer = enclosing_definition(snapshot, place.chunk).filter(|outer| outer.start_line < place.start_line)?;
+    let line = text.lines(outer.start_line, outer.start_line).trim();
+    (!line.is_empty()).then(|| line.to_owned())
+}
+
+/// The longest prefix of whole lines within `bytes`.
+fn whole_lines(text: &str, bytes: usize) -> &str {
+    if text.len() <= bytes {
+        return text;
+    }
+    let end = text.as_bytes()[..bytes].iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+    &text[..end]
+}
+
+/// A file's text and where its lines begin.
+struct FileText {
+    text: String,
+    starts: Vec<usize>,
+}
+
+impl FileText {
+    fn of(snapshot: &Snapshot, file: FileRow) -> Result<Self, IndexError> {
+        let text = snapshot.file_text(file)?;
+        let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
+        let starts = std::iter::once(0).chain(newlines).collect();
+        Ok(Self { text, starts })
+    }
+
+    /// Lines from 1, both inclusive, without the last one's newline. Lines beyond the end are empty.
+    fn lines(&self, first: u32, last: u32) -> &str {
+        let at = |line: usize| self.starts.get(line).copied().unwrap_or(self.text.len());
+        let (start, end) = (at(first.max(1) as usize - 1), at(last as usize));
+        let text = &self.text[start.min(end)..end];
+        let text = text.strip_suffix('\n').unwrap_or(text);
+        text.strip_suffix('\r').unwrap_or(text)
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Block => "block",
+        Kind::Function => "function",
+        Kind::Method => "method",
+        Kind::Type => "type",
+        Kind::Interface => "interface",
+        Kind::Module => "module",
+        Kind::Constant => "constant",
+        Kind::Macro => "macro",
+        Kind::Field => "field",
+        Kind::Section => "section",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> FileText {
+        let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
+        FileText { text: text.to_owned(), starts: std::iter::once(0).chain(newlines).collect() }
+    }
+
+    #[test]
+    fn lines_are_cut_whole_and_lines_beyond_the_end_are_empty() {
+        let file = text("a\r\nbb\n\nd");
+        assert_eq!(file.lines(1, 1), "a");
+        assert_eq!(file.lines(2, 2), "bb");
+        assert_eq!(file.lines(1, 4), "a\r\nbb\n\nd");
+        assert_eq!(file.lines(3, 3), "");
+        assert_eq!(file.lines(5, 9), "");
+        assert_eq!(text("").lines(1, 1), "");
+    }
+
+    #[test]
+    fn a_budget_cuts_at_the_end_of_a_line() {
+        assert_eq!(whole_lines("one\ntwo\nthree", 100), "one\ntwo\nthree");
+        assert_eq!(whole_lines("one\ntwo\nthree", 9), "one\ntwo");
+        assert_eq!(whole_lines("one\ntwo", 2), "");
+        assert_eq!(whole_lines("größe\nx", 4), "");
+    }
+}

@@ -1,0 +1,237 @@
+//! Features: what speaks for a file, as numbers of about 0 to 1 that a linear model can weigh.
+
+use std::collections::HashMap;
+
+use super::Evidence;
+use super::candidates::Candidate;
+use super::paths::{self, PathClass};
+use crate::index::tokenize;
+use crate::search::query::split_words;
+
+/// How many features there are.
+pub const FEATURES: usize = 16;
+
+/// What each feature is. Those marked with `*` are divided by the query's greatest.
+pub const FEATURE_NAMES: [&str; FEATURES] = [
+    "base",          // * fused lanes with coherence, boosts and path penalties
+    "base_rank",     // 10 / (10 + rank by base)
+    "fused",         // * best reciprocal rank score of a chunk
+    "cosine_best",   // * best cosine of a found chunk
+    "cosine_second", // * second best
+    "bm25_four",     // * BM25 of the four best chunks together
+    "bm25_file",     // * BM25 of the whole file
+    "cosine_file",   // * cosine of the mean of the file's vectors
+    "stem_share",    // share of the file name's words that the query has
+    "lines",         // ln(1 + lines) / 10
+    "definition",    // how well it defines a symbol of the query or is at a path of it
+    "symbol_best",   // how well the best of its chunks' symbols covers the query, by idf
+    "symbol_words",  // share of the query's words, by idf, that are in names it defines
+    "path_words",    // share of the query's words, by idf, that are in its path
+    "penalty",       // 1 less the factor of its path's class
+    "folder_share",  // share of the last folder's words that the query has
+];
+
+/// Chunks of a file whose symbols are looked at: more say nothing of it.
+const SYMBOL_CHUNKS_MAX: u32 = 128;
+
+/// Shares of the base score's parts, of the best fused score.
+const COHERENCE: f32 = 0.2;
+const STEM_BOOST: f32 = 1.0;
+const DEFINITION_BOOST: f32 = 1.5;
+
+/// BM25 over whole files: saturation and length normalisation.
+const K1: f32 = 1.2;
+const B: f32 = 0.75;
+
+/// The features of all candidates.
+pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<[f32; FEATURES]> {
+    let mut words = QueryWords::of(evidence);
+    let mut rows: Vec<[f32; FEATURES]> =
+        candidates.iter().map(|candidate| describe(evidence, candidate, &mut words)).collect();
+    add_base(&mut rows, candidates);
+    for feature in [0, 2, 3, 4, 5, 6, 7] {
+        scale(&mut rows, feature);
+    }
+    rows
+}
+
+fn describe(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> [f32; FEATURES] {
+    let view = evidence.snapshot.file(candidate.file);
+    let mut cosines = [0.0_f32; 2];
+    let mut lexical: Vec<f32> = Vec::with_capacity(candidate.chunks.len());
+    for found in &candidate.chunks {
+        if found.cosine > cosines[0] {
+            cosines = [found.cosine, cosines[0]];
+        } else if found.cosine > cosines[1] {
+            cosines[1] = found.cosine;
+        }
+        lexical.push(found.lexical);
+    }
+    lexical.sort_by(|a, b| b.total_cmp(a));
+    let file_cosine: f32 = evidence
+        .vectors
+        .iter()
+        .zip(&evidence.query.parts)
+        .map(|(vector, part)| part.weight * evidence.snapshot.file_similarity(candidate.file, vector))
+        .sum();
+    let stem = paths::stem_of(view.path);
+    let folder = view.path.rsplit('/').nth(1).unwrap_or_default();
+    let symbols = describe_symbols(evidence, candidate, words);
+    let class = paths::class_of(view.path);
+    let excused = evidence.query.wants_tests && matches!(class, PathClass::Test | PathClass::Example);
+    let penalty = if excused { 0.0 } else { 1.0 - class.factor() };
+    [
+        0.0,
+        0.0,
+        candidate.chunks.iter().map(|found| found.fused).fold(0.0, f32::max),
+        cosines[0],
+        cosines[1],
+        lexical.iter().take(4).sum(),
+        file_bm25(evidence, candidate),
+        file_cosine,
+        words.share_of(stem),
+        (1.0 + view.lines as f32).ln() / 10.0,
+        candidate.place.map_or(0.0, |place| place.strength),
+        symbols.0,
+        symbols.1,
+        words.coverage(&mut |emit| split_words(view.path, emit)),
+        penalty,
+        words.share_of(folder),
+    ]
+}
+
+/// Fills in the base score and its rank.
+fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate]) {
+    let sum = |candidate: &Candidate| candidate.chunks.iter().map(|found| found.fused).sum::<f32>();
+    let top = rows.iter().map(|row| row[2]).fold(f32::MIN_POSITIVE, f32::max);
+    let top_sum = candidates.iter().map(sum).fold(f32::MIN_POSITIVE, f32::max);
+    for (row, candidate) in rows.iter_mut().zip(candidates) {
+        let share = COHERENCE * sum(candidate) / top_sum + STEM_BOOST * row[8] + DEFINITION_BOOST * row[10];
+        row[0] = (row[2] + top * share) * (1.0 - row[14]);
+    }
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by(|&a, &b| rows[b][0].total_cmp(&rows[a][0]));
+    for (rank, row) in order.into_iter().enumerate() {
+        rows[row][1] = 10.0 / (11.0 + rank as f32);
+    }
+}
+
+fn scale(rows: &mut [[f32; FEATURES]], feature: usize) {
+    let top = rows.iter().map(|row| row[feature]).fold(0.0, f32::max);
+    for row in rows {
+        row[feature] = if top > 0.0 { row[feature].max(0.0) / top } else { 0.0 };
+    }
+}
+
+fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
+    let length = evidence.snapshot.file(candidate.file).terms as f32 / evidence.snapshot.mean_file_terms().max(1.0);
+    let norm = K1 * (1.0 - B + B * length);
+    let score = |term: &crate::search::bm25::WeightedTerm| {
+        let count = evidence.snapshot.term_frequency(candidate.file, &term.text) as f32;
+        term.idf * term.weight * count * (K1 + 1.0) / (count + norm)
+    };
+    evidence.terms.iter().map(score).sum()
+}
+
+/// The coverage of the query by the best symbol, and by all symbols together.
+fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> (f32, f32) {
+    let view = evidence.snapshot.file(candidate.file);
+    let first = view.first_chunk.0;
+    let (mut best, mut seen) = (0.0_f32, vec![false; words.weights.len()]);
+    for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
+        let chunk = evidence.snapshot.chunk(crate::index::snapshot::ChunkRow(row));
+        if chunk.symbol.is_empty() {
+            continue;
+        }
+        let (mut covered, mut count) = (0.0, 0_u32);
+        let mut own: Vec<usize> = Vec::new();
+        split_words(chunk.symbol, &mut |word| {
+            count += 1;
+            if let Some(place) = words.place_of(word) {
+                seen[place] = true;
+                if !own.contains(&place) {
+                    own.push(place);
+                    covered += words.weights[place];
+                }
+            }
+        });
+        if count > 0 && covered > 0.0 {
+            let precision = own.len() as f32 / count as f32;
+            let recall = covered / words.total;
+            best = best.max(2.0 * precision * recall / (precision + recall));
+        }
+    }
+    let all: f32 = seen.iter().zip(&words.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
+    (best, if words.total > 0.0 { all / words.total } else { 0.0 })
+}
+
+/// The query's words and a memory of which words of names are among them.
+struct QueryWords {
+    places: HashMap<String, usize>,
+    /// By place, their idf.
+    weights: Vec<f32>,
+    total: f32,
+    memory: HashMap<String, Option<usize>>,
+}
+
+impl QueryWords {
+    fn of(evidence: &Evidence<'_>) -> Self {
+        let idf: HashMap<&str, f32> = evidence.terms.iter().map(|term| (term.text.as_str(), term.idf)).collect();
+        let mut words = Self { places: HashMap::new(), weights: Vec::new(), total: 0.0, memory: HashMap::new() };
+        // A query's identifiers count by their parts, as names do; the whole is a word of its own only if it has none.
+        for part in &evidence.query.parts {
+            split_words(&part.text, &mut |word| {
+                let term = term_of(word);
+                if let Some(&idf) = idf.get(term.as_str())
+                    && !words.places.contains_key(&term)
+                {
+                    words.places.insert(term, words.weights.len());
+                    words.weights.push(idf);
+                    words.total += idf;
+                }
+            });
+        }
+        words
+    }
+
+    /// The number of the query's word that this word of a name is a form of.
+    fn place_of(&mut self, word: &str) -> Option<usize> {
+        if let Some(place) = self.memory.get(word) {
+            return *place;
+        }
+        let place = self.places.get(&term_of(word)).copied();
+        self.memory.insert(word.to_owned(), place);
+        place
+    }
+
+    /// The share of a name's words that are the query's.
+    fn share_of(&mut self, name: &str) -> f32 {
+        let (mut count, mut held) = (0_u32, 0_u32);
+        split_words(name, &mut |word| {
+            count += 1;
+            held += u32::from(self.place_of(word).is_some());
+        });
+        if count == 0 { 0.0 } else { held as f32 / count as f32 }
+    }
+
+    /// The share of the query's words, by idf, that `source` emits.
+    fn coverage(&mut self, source: &mut dyn FnMut(&mut dyn FnMut(&str))) -> f32 {
+        let mut seen = vec![false; self.weights.len()];
+        source(&mut |word| {
+            if let Some(place) = self.place_of(word) {
+                seen[place] = true;
+            }
+        });
+        let covered: f32 = seen.iter().zip(&self.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
+        if self.total > 0.0 { covered / self.total } else { 0.0 }
+    }
+}
+
+/// The term that a single word becomes in the index.
+fn term_of(word: &str) -> String {
+    let mut term = None;
+    tokenize::terms(word, &mut |emitted| {
+        term.get_or_insert_with(|| emitted.to_owned());
+    });
+    term.unwrap_or_default()
+}
