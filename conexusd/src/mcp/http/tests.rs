@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::*;
 use crate::mcp::fixture;
+use crate::telemetry::Telemetry;
 
 /// A server on a free port.
 struct Running {
@@ -17,7 +18,7 @@ struct Running {
 
 async fn start(options: HttpOptions) -> Running {
     let folder = fixture::folder();
-    let (services, _) = fixture::services(folder.path());
+    let services = fixture::services(folder.path(), Telemetry::detached());
     let bound = bind("127.0.0.1", 0).await.unwrap();
     let (address, stop) = (bound.address(), CancellationToken::new());
     let served = {
@@ -195,7 +196,7 @@ async fn strangers_stay_out_and_probes_come_in() {
         let health = reply.json().await;
         assert_eq!((reply.status, &health["status"]), (200, &json!("ok")), "{path}");
         assert_eq!(health["index"], json!({"documents": 9, "files": 3, "phase": "idle", "last_error": null}));
-        assert_eq!(health["telemetry"], json!({"connected": false, "dropped": 7}));
+        assert_eq!(health["telemetry"], json!({"connected": false, "dropped": 0}));
         assert!(health["uptime_seconds"].as_f64().unwrap() >= 0.0 && health["version"].is_string());
     }
 }
@@ -262,7 +263,7 @@ async fn a_taken_port_is_named_with_its_key() {
 #[tokio::test]
 async fn too_many_requests_are_told_to_come_back() {
     let folder = fixture::folder();
-    let (services, _) = fixture::services(folder.path());
+    let services = fixture::services(folder.path(), Telemetry::detached());
     let server = Server::new(services);
     let desk = server.desk();
     let taken: Vec<_> = (0..crate::mcp::REQUESTS_MAX)
