@@ -1,4 +1,6 @@
-//! App: what the parts that answer clients are given, and nothing of how it was made.
+//! App: what the parts that answer clients are given, and how the index is run for them.
+
+mod indexer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,22 +8,25 @@ use std::time::{Instant, SystemTime};
 
 use crate::grep::GrepLimits;
 use crate::index::snapshot::Freshness;
+use crate::index::walk::filter::Filter;
 use crate::root::Root;
-use crate::search::{SearchRequest, SearchResponse};
+use crate::search::{SearchEngine, SearchError, SearchRequest, SearchResponse};
 use crate::telemetry::{Telemetry, Trace};
+
+pub use indexer::Indexer;
 
 /// What answering a client takes, for one root.
 pub struct Services {
     /// The indexed folder.
     pub root: Root,
+    /// Which of its files may be searched and shown: the index's own filter.
+    pub filter: Filter,
     /// Answers questions.
     pub search: Arc<dyn Search>,
     /// Runs the index and says how it is.
     pub index: Arc<dyn Indexing>,
     /// Where everything is reported.
     pub telemetry: Telemetry,
-    /// How the way to the sidecar is, for `/health`.
-    pub telemetry_link: Arc<dyn Fn() -> TelemetryLink + Send + Sync>,
     /// Results of a search that does not say how many (`search.top_k`).
     pub top_k: usize,
     /// Tokens of all snippets of one answer together (`search.max_tokens`).
@@ -32,19 +37,19 @@ pub struct Services {
     pub started: Instant,
 }
 
-/// The way to the sidecar.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TelemetryLink {
-    /// Whether a sidecar takes what is reported.
-    pub connected: bool,
-    /// Records dropped since the start.
-    pub dropped: u64,
-}
-
 /// Answers questions about the indexed folder.
 pub trait Search: Send + Sync {
     /// One answer. Errors are for the asker: which argument cannot be used and why, or what failed.
     fn search(&self, request: &SearchRequest, trace: &mut Trace) -> Result<SearchResponse, SearchFailure>;
+}
+
+impl Search for SearchEngine {
+    fn search(&self, request: &SearchRequest, trace: &mut Trace) -> Result<SearchResponse, SearchFailure> {
+        SearchEngine::search(self, request, trace).map_err(|error: SearchError| match error.is_request() {
+            true => SearchFailure::Invalid(error.to_string()),
+            false => SearchFailure::Failed(error.to_string()),
+        })
+    }
 }
 
 /// Why a question has no answer.
@@ -62,7 +67,7 @@ pub enum SearchFailure {
 pub trait Indexing: Send + Sync {
     /// How the index is.
     fn status(&self) -> IndexStatus;
-    /// Starts a run, unless one is going on.
+    /// Starts a run, unless one that was started here is going on. From then on [`IndexStatus::run`] is its number.
     fn start(&self, job: Job) -> Result<(), RunRefused>;
     /// Asks the run to stop; what it has committed stays. Whether there was one.
     fn stop(&self) -> bool;
@@ -100,14 +105,16 @@ pub struct IndexStatus {
     pub run: u64,
     /// Whether it is going on.
     pub running: bool,
-    /// What it is doing: `idle`, or the name of a stage (`walking`, `indexing`, `committing`).
+    /// What it is doing: `idle`, or the name of a stage (`waiting`, `recovering`, `indexing`, `finishing`, `stopping`).
     pub phase: &'static str,
     /// How the latest run ended.
     pub outcome: RunOutcome,
     /// Files seen by the run so far, or in all once it has seen everything.
     pub files_total: u64,
-    /// Files indexed by the run.
+    /// Files that the run is done with, in whatever way.
     pub files_done: u64,
+    /// Files that it read and indexed.
+    pub files_indexed: u64,
     /// Files that could not be indexed.
     pub files_failed: u64,
     /// Files left out by the run, by reason.

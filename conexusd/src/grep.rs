@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use globset::{GlobBuilder, GlobMatcher};
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 
+use crate::index::walk::filter::Filter;
 use crate::root::{PathRefusal, Root};
 use files::Candidate;
 pub use lines::{FileMatches, Line};
@@ -82,8 +83,8 @@ pub enum GrepError {
     /// The path is outside the root, or there is nothing.
     #[error(transparent)]
     Path(#[from] PathRefusal),
-    /// The path is there and an ignore rule excludes it.
-    #[error("`{0}` is excluded by an ignore rule (.gitignore, .ignore or .conexusignore), so it is not searched")]
+    /// The path is there and left out of the index.
+    #[error("`{0}` is left out by an ignore rule, a setting (indexer.ignore, indexer.include) or as hidden, so it is not searched")]
     Ignored(String),
     /// The caller gave up.
     #[error("cancelled")]
@@ -96,6 +97,7 @@ const BLOCK: usize = 512;
 /// Searches. Returns early, with an error, once `cancel` is set.
 pub fn grep(
     root: &Root,
+    filter: &Filter,
     request: &GrepRequest,
     limits: &GrepLimits,
     cancel: &AtomicBool,
@@ -104,7 +106,7 @@ pub fn grep(
     let matcher = matcher(request)?;
     let include = request.include.as_deref().map(include).transpose()?;
     let stop = Stop { cancel, deadline };
-    let candidates = files::below(root, request.path.as_deref(), limits.threads, &stop)?;
+    let candidates = files::below(root, filter, request.path.as_deref(), limits.threads, &stop)?;
     let candidates: Vec<Candidate> =
         candidates.into_iter().filter(|file| include.as_ref().is_none_or(|glob| glob.is_match(&file.text))).collect();
 

@@ -15,6 +15,8 @@ fn tree() -> (tempfile::TempDir, Root) {
     fs::write(root.join(".github/ci.yml"), "needle: yes\n").unwrap();
     fs::write(root.join("build/out.txt"), "needle\n").unwrap();
     fs::write(root.join("run.log"), "needle\n").unwrap();
+    fs::write(root.join(".env"), "needle\n").unwrap();
+    fs::write(root.join("src/db.secret"), "needle\n").unwrap();
     fs::write(root.join("src/a.rs"), "one\ntwo needle Needle\nthree\nfour\nneedle five\r\nsix\n").unwrap();
     fs::write(root.join("src/deep/b.py"), "no\nNEEDLE\n").unwrap();
     fs::write(root.join("blob.bin"), b"needle\n\0\x01\x02needle\n").unwrap();
@@ -35,8 +37,12 @@ fn request(pattern: &str) -> GrepRequest {
     }
 }
 
+fn filter(root: &Root) -> Filter {
+    Filter::new(root.path(), std::path::Path::new("/nowhere"), &[], &["*.secret".to_owned()], 1 << 20).unwrap()
+}
+
 fn run(root: &Root, request: &GrepRequest) -> Result<GrepAnswer, GrepError> {
-    grep(root, request, &GrepLimits::default(), &AtomicBool::new(false))
+    grep(root, &filter(root), request, &GrepLimits::default(), &AtomicBool::new(false))
 }
 
 fn places(answer: &GrepAnswer) -> Vec<String> {
@@ -86,7 +92,7 @@ fn nothing_outside_the_root_or_excluded_is_searched() {
     }
     assert!(matches!(at("link.txt"), Err(GrepError::Path(PathRefusal::SymlinkOutside { .. }))));
     assert!(matches!(at("none"), Err(GrepError::Path(PathRefusal::Missing { .. }))));
-    for path in ["build", "build/out.txt", "run.log", ".git/config"] {
+    for path in ["build", "build/out.txt", "run.log", ".git/config", ".env", "src/db.secret"] {
         assert_eq!(at(path), Err(GrepError::Ignored(path.into())));
     }
 }
@@ -124,7 +130,7 @@ fn the_answer_does_not_depend_on_threads_and_counting_stops_at_its_bound() {
     let never = AtomicBool::new(false);
     let with = |threads| {
         let limits = GrepLimits { threads, count: 500, time: Duration::from_secs(60) };
-        grep(&root, &GrepRequest { max_results: 5, ..request("hit") }, &limits, &never).unwrap()
+        grep(&root, &filter(&root), &GrepRequest { max_results: 5, ..request("hit") }, &limits, &never).unwrap()
     };
     let one = with(1);
     assert!(one.truncated && one.total_count >= 500 && one.total_count < 3000, "{}", one.total_count);
@@ -136,15 +142,15 @@ fn the_answer_does_not_depend_on_threads_and_counting_stops_at_its_bound() {
 fn a_cancelled_or_late_search_stops() {
     let (_dir, root) = tree();
     fs::write(root.path().join("huge.txt"), "abc\n".repeat(5_000_000)).unwrap();
-    let cancelled = grep(&root, &request("abc"), &GrepLimits::default(), &AtomicBool::new(true));
+    let cancelled = grep(&root, &filter(&root), &request("abc"), &GrepLimits::default(), &AtomicBool::new(true));
     assert_eq!(cancelled, Err(GrepError::Cancelled));
     let limits = GrepLimits { time: Duration::ZERO, ..GrepLimits::default() };
-    let late = grep(&root, &request("needle"), &limits, &AtomicBool::new(false)).unwrap();
+    let late = grep(&root, &filter(&root), &request("needle"), &limits, &AtomicBool::new(false)).unwrap();
     assert!(late.files.is_empty());
     let limits = GrepLimits { time: Duration::from_millis(60), threads: 1, count: u64::MAX };
     let started = Instant::now();
     let slow = GrepRequest { path: Some("huge.txt".into()), ..request("(a|b|c)+$") };
-    let late = grep(&root, &slow, &limits, &AtomicBool::new(false)).unwrap();
+    let late = grep(&root, &filter(&root), &slow, &limits, &AtomicBool::new(false)).unwrap();
     assert!(late.timed_out && late.truncated, "{late:?}");
     assert!(started.elapsed() < Duration::from_secs(2));
 }
@@ -164,7 +170,7 @@ fn long_lines_are_cut_around_the_match_and_odd_bytes_stay_readable() {
 #[test]
 fn visible_is_what_no_ignore_rule_excludes() {
     let (_dir, root) = tree();
-    let visible = |path: &str| files::is_visible(&root, &root.path().join(path));
+    let visible = |path: &str| files::is_visible(&root, &filter(&root), &root.path().join(path));
     assert!(visible("src/a.rs") && visible("src") && visible(".github/ci.yml") && visible("blob.bin"));
-    assert!(!visible("build/out.txt") && !visible("run.log") && !visible(".git/config") && !visible("none"));
+    assert!(!visible("build/out.txt") && !visible("run.log") && !visible(".git/config") && !visible(".env") && !visible("none"));
 }

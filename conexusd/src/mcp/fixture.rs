@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::app::{
-    IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused, Search, SearchFailure, Services, TelemetryLink,
+    IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused, Search, SearchFailure, Services,
 };
 use crate::grep::GrepLimits;
 use crate::index::snapshot::Freshness;
+use crate::index::walk::filter::Filter;
 use crate::root::Root;
 use crate::search::{SearchRequest, SearchResponse, SearchResult};
 use crate::telemetry::{Telemetry, Trace};
@@ -26,11 +27,10 @@ pub(crate) struct Memory {
     stop: AtomicBool,
     done: AtomicU64,
     outcome: Mutex<RunOutcome>,
-    pub(crate) jobs: Mutex<Vec<Job>>,
 }
 
 /// Services over a folder.
-pub(crate) fn services(root: &Path) -> (Arc<Services>, Arc<Memory>) {
+pub(crate) fn services(root: &Path, telemetry: Telemetry) -> Arc<Services> {
     let root = Root::new(root).expect("the folder is there");
     let memory = Arc::new(Memory {
         root: root.clone(),
@@ -39,20 +39,20 @@ pub(crate) fn services(root: &Path) -> (Arc<Services>, Arc<Memory>) {
         stop: AtomicBool::new(false),
         done: AtomicU64::new(0),
         outcome: Mutex::new(RunOutcome::None),
-        jobs: Mutex::default(),
     });
+    let filter = Filter::new(root.path(), Path::new("/nowhere"), &[], &[], 1 << 20).expect("a filter");
     let services = Services {
         root,
+        filter,
         search: memory.clone(),
-        index: Arc::new(Shared(memory.clone())),
-        telemetry: Telemetry::detached(),
-        telemetry_link: Arc::new(|| TelemetryLink { connected: false, dropped: 7 }),
+        index: Arc::new(Shared(memory)),
+        telemetry,
         top_k: 20,
         max_tokens: None,
         grep: GrepLimits::default(),
         started: Instant::now(),
     };
-    (Arc::new(services), memory)
+    Arc::new(services)
 }
 
 /// A folder with a few files.
@@ -104,6 +104,7 @@ impl Search for Memory {
                 source_type: "code",
                 score: 0.83,
                 content: text.clone(),
+                enclosing: None,
                 truncated: false,
             })
             .collect();
@@ -148,6 +149,7 @@ impl Indexing for Shared {
             outcome: *memory.outcome.lock().expect("not poisoned"),
             files_total: STEPS,
             files_done: done,
+            files_indexed: done,
             files_failed: 0,
             skipped: BTreeMap::from([("ignored", 1)]),
             chunks_done: done * 2,
@@ -161,12 +163,11 @@ impl Indexing for Shared {
         }
     }
 
-    fn start(&self, job: Job) -> Result<(), RunRefused> {
+    fn start(&self, _: Job) -> Result<(), RunRefused> {
         let memory = self.0.clone();
         if memory.running.swap(true, Ordering::SeqCst) {
             return Err(RunRefused::Running);
         }
-        memory.jobs.lock().expect("not poisoned").push(job);
         memory.stop.store(false, Ordering::SeqCst);
         memory.done.store(0, Ordering::SeqCst);
         memory.run.fetch_add(1, Ordering::SeqCst);

@@ -3,8 +3,8 @@
 //! Counted when it is taken up, and once more when it ends, before its answer is sent. One that is dropped without an
 //! end (its connection broke, its client gave up) counts as cancelled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use conexus_proto::facts::{ErrorType, Fact, Method, Status};
 use rmcp::ErrorData;
@@ -12,7 +12,7 @@ use rmcp::model::RequestId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{ErrorReport, Telemetry, Tick, Trace};
 
 /// Takes requests up, so many at a time.
 #[derive(Clone)]
@@ -30,18 +30,35 @@ struct Inner {
     telemetry: Telemetry,
     method: Method,
     id: String,
-    started: fastant::Instant,
+    started: Tick,
     ended: AtomicBool,
     /// Given back when the request ends, not when its last trace in memory goes.
-    place: std::sync::Mutex<Option<OwnedSemaphorePermit>>,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-/// How a request ended well, or did not.
+/// How a request ended, well or not.
 pub(crate) struct Ending {
     /// Results in the answer, where that means something.
     pub(crate) results: Option<usize>,
     /// Why it failed, and the message that the client got.
     pub(crate) error: Option<(ErrorType, String)>,
+}
+
+impl Ending {
+    /// Answered.
+    pub(crate) fn well(results: Option<usize>) -> Self {
+        Self { results, error: None }
+    }
+
+    /// Not answered with a result.
+    pub(crate) fn failed(class: ErrorType, message: impl Into<String>) -> Self {
+        Self { results: None, error: Some((class, message.into())) }
+    }
+
+    /// Answered with a protocol error.
+    pub(crate) fn refused(error: &ErrorData) -> Self {
+        Self::failed(error::class(error), error.message.to_string())
+    }
 }
 
 impl Desk {
@@ -54,7 +71,7 @@ impl Desk {
         let request = self.begin(method, id);
         match self.places.clone().try_acquire_owned() {
             Ok(place) => {
-                *request.0.place.lock().expect("nothing panics while it holds a place") = Some(place);
+                *request.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
                 Ok(request)
             }
             Err(_) => {
@@ -73,8 +90,7 @@ impl Desk {
 
     /// Counts a request from somebody who may not ask.
     pub(crate) fn refuse_stranger(&self, message: &str) {
-        self.begin(Method::Other, None)
-            .end(Ending { results: None, error: Some((ErrorType::Auth, message.to_owned())) });
+        self.begin(Method::Other, None).end(Ending::failed(ErrorType::Auth, message), None);
     }
 
     /// Waits until nothing is in flight.
@@ -89,9 +105,9 @@ impl Desk {
             telemetry: self.telemetry.clone(),
             method,
             id: id.map(ToString::to_string).unwrap_or_default(),
-            started: fastant::Instant::now(),
+            started: Tick::now(),
             ended: AtomicBool::new(false),
-            place: std::sync::Mutex::new(None),
+            place: Mutex::new(None),
         }))
     }
 }
@@ -107,43 +123,80 @@ impl Request {
         &self.0.id
     }
 
-    /// Counts and logs its end; only the first time.
-    pub(crate) fn end(&self, ending: Ending) {
-        self.0.end(ending);
+    /// Counts and logs its end, and ends its trace; only the first time.
+    pub(crate) fn end(&self, ending: Ending, trace: Option<Trace>) {
+        self.0.end(ending, trace);
     }
 
-    /// Ends with a protocol error.
+    /// Ends with a protocol error, without a trace.
     pub(crate) fn fail(&self, error: &ErrorData) {
-        self.end(Ending { results: None, error: Some((error::class(error), error.message.to_string())) });
+        self.end(Ending::refused(error), None);
     }
 }
 
 impl Inner {
-    fn end(&self, ending: Ending) {
+    fn end(&self, ending: Ending, mut trace: Option<Trace>) {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let taken = self.started.elapsed();
         let method = self.method;
         let status = if ending.error.is_some() { Status::Error } else { Status::Ok };
-        self.telemetry.emit(Fact::RequestFinished { method, status, nanos: taken.as_nanos() as u64 });
-        if let Some((error, _)) = &ending.error {
-            self.telemetry.emit(Fact::RequestFailed { method, error: *error });
+        let nanos = self.started.elapsed_nanos();
+        let finished = Fact::RequestFinished { method, status, nanos };
+        match &mut trace {
+            Some(trace) => trace.measure(trace.root(), finished),
+            None => self.telemetry.emit(finished),
         }
+        if let Some((class, message)) = &ending.error {
+            self.report(*class, message, trace.as_mut());
+        }
+        if let (Some(trace), Some(results)) = (&mut trace, ending.results) {
+            trace.set(trace.root(), "results", results);
+        }
+        self.log(&ending, nanos, trace.as_mut());
+        if let Some(trace) = trace {
+            trace.finish();
+        }
+        drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn report(&self, class: ErrorType, message: &str, trace: Option<&mut Trace>) {
+        self.telemetry.emit(Fact::RequestFailed { method: self.method, error: class });
+        let name = self.method.as_str();
+        let mut report = ErrorReport::new(class, message);
+        report = match name.starts_with("context_") {
+            true => report.request("tools/call", &self.id).tool(name),
+            false => report.request(name, &self.id),
+        };
+        if let Some(trace) = trace {
+            let root = trace.root();
+            trace.set(root, "error", class.as_str());
+            trace.fail(root, message);
+            report = report.in_trace(trace.context(root));
+        }
+        // Nobody needs to look at a client that changed its mind.
+        if class != ErrorType::Cancelled {
+            self.telemetry.error(report);
+        }
+    }
+
+    /// The line a request. Inside a trace it carries its ids.
+    fn log(&self, ending: &Ending, nanos: u64, trace: Option<&mut Trace>) {
+        let scope = trace.map(|trace| trace.scope(trace.root()));
+        let _entered = scope.as_ref().map(|scope| scope.enter());
         tracing::info!(
-            method = method.as_str(),
-            duration_ms = (taken.as_secs_f64() * 1e6).round() / 1e3,
-            results = ending.results.map(|n| n as u64),
+            method = self.method.as_str(),
+            duration_ms = (nanos / 1_000) as f64 / 1e3,
+            results = ending.results.map(|results| results as u64),
             error = ending.error.as_ref().map(|(_, message)| message.as_str()),
             "MCP request completed"
         );
-        drop(self.place.lock().expect("nothing panics while it holds a place").take());
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.end(Ending { results: None, error: Some((ErrorType::Cancelled, "dropped before it was answered".into())) });
+        self.end(Ending::failed(ErrorType::Cancelled, "dropped before it was answered"), None);
     }
 }
 

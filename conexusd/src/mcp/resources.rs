@@ -83,8 +83,8 @@ fn read_file(services: &Services, uri: &str, path: &str) -> Result<ResourceConte
     if !file.absolute.is_file() {
         return Err(not_found(format!("`{}` is not a file; folders are listed under {DIRECTORY}", short(&path))));
     }
-    if !files::is_visible(&services.root, &file.absolute) {
-        let why = "is excluded by an ignore rule (.gitignore, .ignore or .conexusignore)";
+    if !files::is_visible(&services.root, &services.filter, &file.absolute) {
+        let why = "is left out by an ignore rule, a setting (indexer.ignore, indexer.include) or as hidden";
         return Err(not_found(format!("`{}` {why}", short(&path))));
     }
     let failed = |error: std::io::Error| {

@@ -18,11 +18,10 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 
 use super::request::{Desk, Ending, Request, span_name};
-use super::tools::{Answer, Call};
-use super::{REQUESTS_MAX, error, resources, tools};
+use super::tools::Call;
+use super::{REQUESTS_MAX, resources, tools};
 use crate::app::Services;
-use crate::mcp::error::ToolError;
-use crate::telemetry::{AttributeValue, Trace};
+use crate::telemetry::{AttributeValue, RootInfo, TraceParent};
 
 const INSTRUCTIONS: &str = "Conexus indexes a codebase. Start with context_search (plain language, identifiers, error \
 messages) to find where something is; use context_grep for every occurrence of an exact text or pattern; read whole files \
@@ -59,16 +58,12 @@ impl Server {
             None => self.desk.take(method, Some(&context.id))?,
         };
         let progress = context.meta.get_progress_token().map(|token| Progress::new(context.peer.clone(), token));
-        let mut trace = self.trace(request.method(), context);
+        let root = RootInfo::request(span_name(request.method()), traceparent(context));
+        let mut trace = self.services.telemetry.trace(root);
         let root = trace.root();
-        trace.set(root, "method", request.method().as_str());
-        trace.set(root, "jsonrpc.request.id", AttributeValue::Text(request.id().to_owned()));
+        trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
+        trace.set(root, "jsonrpc.request.id", request.id());
         Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, trace)))
-    }
-
-    fn trace(&self, method: Method, context: &RequestContext<RoleServer>) -> Trace {
-        let _parent = traceparent(context);
-        self.services.telemetry.trace(span_name(method))
     }
 }
 
@@ -79,13 +74,13 @@ fn taken_up(context: &RequestContext<RoleServer>) -> Option<Request> {
     direct.or_else(over_http).cloned()
 }
 
-/// The caller's `traceparent`: from the message, else from its HTTP headers.
-fn traceparent(context: &RequestContext<RoleServer>) -> Option<String> {
+/// The caller's `traceparent`: from the message, else from its HTTP headers. One that is malformed is none.
+fn traceparent(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
     let header = || {
         let parts = context.extensions.get::<axum::http::request::Parts>()?;
         parts.headers.get("traceparent")?.to_str().ok()
     };
-    context.meta.get_traceparent().or_else(header).map(str::to_owned)
+    context.meta.get_traceparent().or_else(header)?.parse().ok()
 }
 
 /// Ends a request whose answer is a result or a protocol error. `results` counts what is in the answer.
@@ -96,26 +91,11 @@ fn end<T>(
     results: impl FnOnce(&T) -> Option<usize>,
 ) -> Result<T, ErrorData> {
     let ending = match &outcome {
-        Ok(answer) => Ending { results: results(answer), error: None },
-        Err(error) => Ending { results: None, error: Some((error::class(error), error.message.to_string())) },
+        Ok(answer) => Ending::well(results(answer)),
+        Err(error) => Ending::refused(error),
     };
-    close(request, call, ending);
+    request.end(ending, call.into_trace());
     outcome
-}
-
-fn close(request: &Request, call: Call, ending: Ending) {
-    if let Some(mut trace) = call.into_trace() {
-        let root = trace.root();
-        if let Some(results) = ending.results {
-            trace.set(root, "results", results);
-        }
-        if let Some((class, message)) = &ending.error {
-            trace.set(root, "error", class.as_str());
-            trace.fail(root, message);
-        }
-        trace.end(root);
-    }
-    request.end(ending);
 }
 
 /// Runs to the end, even if that is a panic: without an answer the client would wait for ever.
@@ -189,13 +169,17 @@ impl ServerHandler for Server {
             let message = format!("unknown tool `{name}`; the tools are {}", tools::names());
             return end(&request, call, Err(ErrorData::invalid_params(message, None)), |_| None);
         };
-        call.note("mcp.method.name", "tools/call");
-        call.note("gen_ai.tool.name", tool);
+        call.note("mcp.method.name", AttributeValue::Static("tools/call"));
+        call.note("gen_ai.tool.name", AttributeValue::Static(tool));
         let arguments = params.arguments.unwrap_or_default();
         // Outside, a tool's failure is a result; only a panic is a protocol error.
         match guarded(async { Ok(tools::run(tool, &arguments, &mut call).await) }).await {
             Ok(outcome) => {
-                close(&request, call, ending(&outcome));
+                let ending = match &outcome {
+                    Ok(answer) => Ending::well(answer.results),
+                    Err(error) => Ending::failed(error.class(), error.summary()),
+                };
+                request.end(ending, call.into_trace());
                 Ok(tools::to_result(tool, outcome).into())
             }
             Err(error) => end(&request, call, Err(error), |_| None),
@@ -232,20 +216,13 @@ impl ServerHandler for Server {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let (request, mut call) = self.begin(Method::ResourcesRead, &context)?;
-        call.note("mcp.resource.uri", AttributeValue::Text(tools::cut(&params.uri)));
+        call.note("mcp.resource.uri", params.uri.as_str());
         let outcome = guarded(resources::read(self.services.clone(), params.uri)).await;
         end(&request, call, outcome, |read| Some(read.contents.len())).map(ReadResourceResponse::from)
     }
 
     async fn on_initialized(&self, _: NotificationContext<RoleServer>) {
         tracing::debug!("client initialized");
-    }
-}
-
-fn ending(outcome: &Result<Answer, ToolError>) -> Ending {
-    match outcome {
-        Ok(answer) => Ending { results: answer.results, error: None },
-        Err(error) => Ending { results: None, error: Some((error.class(), error.summary())) },
     }
 }
 

@@ -267,7 +267,7 @@ impl<W: AsyncWrite + Send + Unpin> LineTransport<W> {
         match message {
             ServerJsonRpcMessage::Response(response) => {
                 let answered = self.wire.in_flight().remove(&response.id)?;
-                answered.request.end(Ending { results: None, error: None });
+                answered.request.end(Ending::well(None), None);
                 Some(answered)
             }
             ServerJsonRpcMessage::Error(error) => {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ToolError;
 use super::server::Progress;
 use crate::app::Services;
-use crate::telemetry::{AttributeValue, SpanRef, Telemetry, Trace};
+use crate::telemetry::{AttributeValue, Trace};
 
 /// The tools, in the order in which they are advertised.
 const TOOLS: [(&str, Method); 3] = [
@@ -56,34 +56,29 @@ impl Call {
         }
     }
 
-    /// Does something within a span below the root.
-    fn span<T>(&mut self, name: &'static str, work: impl FnOnce(&mut Trace, SpanRef) -> T) -> T {
-        let mut trace = self.lend_trace();
-        let span = trace.start(trace.root(), name);
-        let done = work(&mut trace, span);
-        trace.end(span);
-        self.return_trace(trace);
-        done
-    }
-
-    /// The spans, for a thread that adds to them. Whoever gives up waiting for it goes on without any.
-    fn lend_trace(&mut self) -> Trace {
-        self.trace.take().unwrap_or_else(|| Telemetry::detached().trace("lost"))
-    }
-
-    fn return_trace(&mut self, trace: Trace) {
-        self.trace = Some(trace);
+    /// Does work that blocks, on a thread of its own that may add spans. Ends early when the client gives up; then the spans
+    /// stay with the work.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&Services, &mut Trace) -> T + Send + 'static,
+    ) -> Result<T, ToolError> {
+        let services = self.services.clone();
+        let mut trace = self.trace.take().expect("a call's spans are lent to one thread at a time");
+        let work = tokio::task::spawn_blocking(move || (work(&services, &mut trace), trace));
+        tokio::select! {
+            done = work => {
+                let (done, trace) = done.map_err(|_| ToolError::Failed("it ended unexpectedly; the server's log says why".into()))?;
+                self.trace = Some(trace);
+                Ok(done)
+            }
+            () = self.cancelled.cancelled() => Err(ToolError::Cancelled),
+        }
     }
 
     /// The spans, at the end.
     pub(crate) fn into_trace(self) -> Option<Trace> {
         self.trace
     }
-}
-
-/// The start of a text, short enough for an attribute.
-pub(super) fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(256)].to_owned()
 }
 
 /// A tool's result.

@@ -75,7 +75,7 @@ impl Filter {
     }
 
     /// The walker of a scope.
-    pub(super) fn builder(&self, scope: &Scope) -> WalkBuilder {
+    pub(crate) fn builder(&self, scope: &Scope) -> WalkBuilder {
         let (filter, scope) = (self.clone(), scope.clone());
         let mut builder = self.plain_builder();
         builder.filter_entry(move |entry| filter.takes_entry(&scope, entry));

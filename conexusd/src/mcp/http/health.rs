@@ -21,7 +21,7 @@ pub(super) async fn ready(State(endpoint): State<Endpoint>) -> Response {
 fn answer(endpoint: &Endpoint, status: StatusCode) -> Response {
     let services = endpoint.server.services();
     let index = services.index.status();
-    let link = (services.telemetry_link)();
+    let link = services.telemetry.health();
     let body = json!({
         "status": if endpoint.stopping.is_cancelled() { "stopping" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),

@@ -27,7 +27,10 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// How long requests in flight may take once the server is told to stop.
 const FINISH_TIME: Duration = Duration::from_millis(1000);
 
-/// How long connections may take to end after that.
+/// How long answers may take to leave after that.
+const FLUSH_TIME: Duration = Duration::from_millis(200);
+
+/// How long connections may take to end once their streams are closed.
 const CLOSE_TIME: Duration = Duration::from_millis(500);
 
 /// A bound port, not served yet.
@@ -85,11 +88,13 @@ impl Bound {
         let mut connections = self.accept(app, &closing, &stop).await;
         let _ = tokio::time::timeout(FINISH_TIME, server.desk().idle()).await;
         closing.cancel();
-        closed.cancel();
-        let ended = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(CLOSE_TIME, ended).await.is_err() {
-            connections.shutdown().await;
+        if !ended_within(FLUSH_TIME, &mut connections).await {
+            closed.cancel();
+            if !ended_within(CLOSE_TIME, &mut connections).await {
+                connections.shutdown().await;
+            }
         }
+        closed.cancel();
     }
 
     async fn accept(&self, app: Router, closing: &CancellationToken, stop: &CancellationToken) -> JoinSet<()> {
@@ -121,6 +126,10 @@ impl Bound {
             }
         }
     }
+}
+
+async fn ended_within(time: Duration, connections: &mut JoinSet<()>) -> bool {
+    tokio::time::timeout(time, async { while connections.join_next().await.is_some() {} }).await.is_ok()
 }
 
 async fn connection(stream: TcpStream, app: Router, closing: CancellationToken) {

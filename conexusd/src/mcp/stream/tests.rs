@@ -5,6 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHal
 
 use super::*;
 use crate::mcp::fixture;
+use crate::telemetry::Telemetry;
 
 /// A client that writes and reads lines.
 struct Client {
@@ -18,7 +19,7 @@ struct Client {
 impl Client {
     fn connect() -> Self {
         let folder = fixture::folder();
-        let (services, _) = fixture::services(folder.path());
+        let services = fixture::services(folder.path(), Telemetry::detached());
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (read, write) = tokio::io::split(far);
         let stop = CancellationToken::new();
@@ -194,7 +195,7 @@ async fn bad_arguments_and_failures_are_error_results() {
     let many = json!({"query": "", "top_k": 1000, "filters": {"date_range": {"from": "soon"}}, "quer": 1});
     check(client, "context_search", many, &["arguments for", "query: is empty", "top_k: 1000", "date_range.from", "quer:"]).await;
     check(client, "context_search", json!({"query": "fail"}), &["context_search failed", "cannot be read"]).await;
-    check(client, "context_search", json!({"query": "panic"}), &["ended unexpectedly"]).await;
+    check(client, "context_search", json!({"query": "panic"}), &["context_search failed: it ended unexpectedly"]).await;
     check(client, "context_grep", json!({"pattern": "a("}), &["pattern:", "unclosed group"]).await;
     check(client, "context_grep", json!({"pattern": "a", "path": "../x"}), &["path:", "leads out of the root"]).await;
     check(client, "context_index_control", json!({"action": "go"}), &["action: \"go\"", "force_reindex"]).await;

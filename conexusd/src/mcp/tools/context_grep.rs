@@ -8,10 +8,9 @@ use rmcp::model::{JsonObject, Tool};
 use serde_json::{Value, json};
 
 use super::arguments::Arguments;
-use super::{Answer, Call, cut, tool};
+use super::{Answer, Call, tool};
 use crate::grep::{GrepAnswer, GrepError, GrepRequest, grep};
 use crate::mcp::error::ToolError;
-use crate::telemetry::AttributeValue;
 
 pub(crate) const NAME: &str = "context_grep";
 
@@ -70,27 +69,20 @@ pub(crate) fn describe() -> Tool {
 
 pub(crate) async fn run(arguments: &JsonObject, call: &mut Call) -> Result<Answer, ToolError> {
     let request = read(arguments)?;
-    call.note("query", AttributeValue::Text(cut(&request.pattern)));
-    let services = call.services.clone();
-    let cancel = Arc::new(AtomicBool::new(false));
+    call.note("query", request.pattern.as_str());
     let context = request.context;
-    let work = {
-        let cancel = cancel.clone();
-        tokio::task::spawn_blocking(move || {
-            let started = fastant::Instant::now();
-            let answer = grep(&services.root, &request, &services.grep, &cancel);
-            let nanos = started.elapsed().as_nanos() as u64;
-            services.telemetry.emit(Fact::Searched { lane: SearchType::Grep, nanos });
+    // The search ends when nobody waits for it any more, whatever the reason.
+    let give_up = SetOnDrop(Arc::default());
+    let cancel = give_up.0.clone();
+    let answer = call
+        .blocking(move |services, trace| {
+            let span = trace.start(trace.root(), "grep.search");
+            let answer = grep(&services.root, &services.filter, &request, &services.grep, &cancel);
+            let nanos = trace.end(span);
+            trace.measure(span, Fact::Searched { lane: SearchType::Grep, nanos });
             answer
         })
-    };
-    // The search ends early too when nobody waits for it any more, whatever the reason.
-    let give_up = SetOnDrop(cancel);
-    let answer = tokio::select! {
-        done = work => done.map_err(|_| ToolError::Failed("the search ended unexpectedly; see the server's log".into()))?,
-        () = call.cancelled.cancelled() => return Err(ToolError::Cancelled),
-    };
-    drop(give_up);
+        .await?;
     let answer = answer.map_err(|error| explained(&error))?;
     if answer.timed_out && answer.files.is_empty() {
         let (searched, found) = (answer.files_searched, answer.files_found);

@@ -10,6 +10,7 @@ use super::arguments::Arguments;
 use super::{Answer, Call, tool};
 use crate::app::{IndexStatus, Job, RunOutcome, RunRefused, age_seconds};
 use crate::mcp::error::ToolError;
+use crate::telemetry::AttributeValue;
 
 pub(crate) const NAME: &str = "context_index_control";
 
@@ -53,9 +54,10 @@ pub(crate) fn describe() -> Tool {
                 "description": "How the latest ended run ended."},
             "files": {
                 "type": "object",
-                "properties": {"total": count, "done": count, "failed": count, "skipped": count,
+                "properties": {"total": count, "done": count, "indexed": count, "failed": count, "skipped": count,
                     "skipped_by_reason": {"type": "object", "additionalProperties": count}},
-                "required": ["total", "done", "failed", "skipped", "skipped_by_reason"],
+                "required": ["total", "done", "indexed", "failed", "skipped", "skipped_by_reason"],
+                "description": "Of the run: found, done with, and of these read and indexed, failed, left out.",
                 "additionalProperties": false,
             },
             "chunks": {
@@ -86,7 +88,7 @@ pub(crate) fn describe() -> Tool {
 
 pub(crate) async fn run(arguments: &JsonObject, call: &mut Call) -> Result<Answer, ToolError> {
     let (action, paths) = read(arguments)?;
-    call.note("action", action);
+    call.note("action", AttributeValue::Static(action));
     let message = match action {
         "status" => "this is the state".to_owned(),
         "stop" => stop(call).await?,
@@ -177,8 +179,8 @@ async fn wait(call: &Call, limit: Option<Duration>) -> Result<IndexStatus, ToolE
         let status = call.services.index.status();
         let ended = !status.running || status.run != run;
         if let Some(progress) = &call.progress {
-            let message = format!("{}: {} of {} files, {} chunks", status.phase, seen(&status), status.files_total, status.chunks_done);
-            progress.report(seen(&status), status.files_total, message).await;
+            let message = format!("{}: {} of {} files, {} chunks", status.phase, status.files_done, status.files_total, status.chunks_done);
+            progress.report(status.files_done, status.files_total, message).await;
         }
         if ended || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             return Ok(status);
@@ -188,10 +190,6 @@ async fn wait(call: &Call, limit: Option<Duration>) -> Result<IndexStatus, ToolE
             () = call.cancelled.cancelled() => return Err(ToolError::Cancelled),
         }
     }
-}
-
-fn seen(status: &IndexStatus) -> u64 {
-    status.files_done + status.files_failed + status.skipped.values().sum::<u64>()
 }
 
 fn structured(action: &str, message: &str, status: &IndexStatus) -> Value {
@@ -204,6 +202,7 @@ fn structured(action: &str, message: &str, status: &IndexStatus) -> Value {
         "files": {
             "total": status.files_total,
             "done": status.files_done,
+            "indexed": status.files_indexed,
             "failed": status.files_failed,
             "skipped": status.skipped.values().sum::<u64>(),
             "skipped_by_reason": status.skipped,
@@ -229,12 +228,12 @@ fn text(message: &str, status: &IndexStatus) -> String {
         let eta = status.eta_seconds.map(|eta| format!(", about {eta:.0} s to go")).unwrap_or_default();
         text.push_str(&format!(
             "Run in progress ({}): {} of {} files, {} chunks, {:.0} files/s{eta}.\n",
-            status.phase, seen(status), status.files_total, status.chunks_done, status.files_per_second
+            status.phase, status.files_done, status.files_total, status.chunks_done, status.files_per_second
         ));
     } else if status.outcome != RunOutcome::None {
         text.push_str(&format!(
             "The last run {} after {:.1} s: {} files indexed, {} failed, {} chunks.\n",
-            status.outcome.as_str(), status.elapsed_seconds, status.files_done, status.files_failed, status.chunks_done
+            status.outcome.as_str(), status.elapsed_seconds, status.files_indexed, status.files_failed, status.chunks_done
         ));
     }
     if !status.skipped.is_empty() {

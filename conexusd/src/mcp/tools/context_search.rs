@@ -5,11 +5,10 @@ use rmcp::model::{JsonObject, Tool};
 use serde_json::{Value, json};
 
 use super::arguments::Arguments;
-use super::{Answer, Call, cut, date, tool};
+use super::{Answer, Call, date, tool};
 use crate::app::{SearchFailure, age_seconds};
 use crate::mcp::error::ToolError;
 use crate::search::{Filters, SearchRequest, SearchResponse, SearchResult, WorkContext};
-use crate::telemetry::AttributeValue;
 
 pub(crate) const NAME: &str = "context_search";
 
@@ -102,6 +101,8 @@ fn output_schema() -> Value {
                         "properties": {
                             "kind": {"type": "string", "description": "function, method, type, section, block, ..."},
                             "scope": {"type": "string", "description": "What encloses it."},
+                            "enclosing": {"type": "string",
+                                "description": "The first line of the definition around it, where content begins inside of one."},
                             "truncated": {"type": "boolean", "description": "Whether content lacks its last lines."},
                         },
                         "required": ["kind", "truncated"],
@@ -135,29 +136,16 @@ fn output_schema() -> Value {
 
 pub(crate) async fn run(arguments: &JsonObject, call: &mut Call) -> Result<Answer, ToolError> {
     let request = read(arguments, call)?;
-    call.note("query", AttributeValue::Text(cut(&request.query)));
+    call.note("query", request.query.as_str());
     call.note("top_k", request.top_k);
-    let services = call.services.clone();
     let query = request.query.clone();
-    let mut trace = call.lend_trace();
-    let work = tokio::task::spawn_blocking(move || {
-        let response = services.search.search(&request, &mut trace);
-        (response, trace)
-    });
-    let (response, trace) = tokio::select! {
-        done = work => done.map_err(|_| ToolError::Failed("the search ended unexpectedly; see the server's log".into()))?,
-        () = call.cancelled.cancelled() => return Err(ToolError::Cancelled),
-    };
-    call.return_trace(trace);
+    let response = call.blocking(move |services, trace| services.search.search(&request, trace)).await?;
     let response = response.map_err(|failure| match failure {
         SearchFailure::Invalid(problem) => ToolError::Arguments(vec![problem]),
         SearchFailure::Failed(problem) => ToolError::Failed(problem),
     })?;
-    Ok(call.span("result.format", |trace, span| {
-        let text = text(&query, &response);
-        trace.set(span, "bytes", text.len());
-        Answer { text, structured: structured(&response), results: Some(response.results.len()) }
-    }))
+    let results = Some(response.results.len());
+    Ok(Answer { text: text(&query, &response), structured: structured(&response), results })
 }
 
 fn read(arguments: &JsonObject, call: &Call) -> Result<SearchRequest, ToolError> {
@@ -228,8 +216,10 @@ fn structured(response: &SearchResponse) -> Value {
 
 fn result(result: &SearchResult) -> Value {
     let mut metadata = json!({"kind": result.kind, "truncated": result.truncated});
-    if let Some(scope) = &result.scope {
-        metadata["scope"] = json!(scope);
+    for (key, value) in [("scope", &result.scope), ("enclosing", &result.enclosing)] {
+        if let Some(value) = value {
+            metadata[key] = json!(value);
+        }
     }
     let mut value = json!({
         "id": result.id,
@@ -270,7 +260,11 @@ fn text(query: &str, response: &SearchResponse) -> String {
             _ => String::new(),
         };
         let (path, start, end) = (&result.path, result.start_line, result.end_line);
-        text.push_str(&format!("\n{path}:{start}-{end}{symbol}\n{}\n", result.content.trim_end_matches('\n')));
+        text.push_str(&format!("\n{path}:{start}-{end}{symbol}\n"));
+        if let Some(line) = &result.enclosing {
+            text.push_str(&format!("[in: {line}]\n"));
+        }
+        text.push_str(&format!("{}\n", result.content.trim_end_matches('\n')));
         if result.truncated {
             text.push_str("[cut: the last lines are left out]\n");
         }
