@@ -106,6 +106,8 @@ pub struct Changes {
     /// What to write.
     pub writes: Writes,
     total: Tally,
+    // When the snapshots in it were taken.
+    snapshots: Vec<(u64, Option<i64>)>,
     endings: Vec<Ending>,
 }
 
@@ -133,6 +135,8 @@ pub struct CoreView {
     pub last_sequence: u64,
     /// When its last snapshot was taken, by its own clock; `None` before the first.
     pub snapshot_unix_nanos: Option<i64>,
+    /// The same of the last snapshot that is on disk, and so to be seen.
+    pub visible_unix_nanos: Option<i64>,
     /// Its gauges, by [`Gauge`] number; empty once they are too old.
     pub gauges: Vec<Option<f64>>,
     /// Requests taken up and not finished, by [`Method`] number; empty as `gauges`.
@@ -153,6 +157,7 @@ struct Epoch {
     resync: bool,
     gauges: Vec<Option<f64>>,
     snapshot_unix_nanos: Option<i64>,
+    visible_unix_nanos: Option<i64>,
     progress: watch::Sender<Progress>,
 }
 
@@ -380,12 +385,18 @@ impl Ledger {
             ended: endings.iter().map(|ending| ending.epoch).collect(),
         };
         self.urgent = false;
-        Some(Changes { writes, total: self.total(), endings })
+        let snapshots = self.epochs.iter().map(|(epoch, core)| (*epoch, core.snapshot_unix_nanos)).collect();
+        Some(Changes { writes, total: self.total(), snapshots, endings })
     }
 
     /// The changes are on disk: makes them visible and acknowledges them.
     pub fn committed(&mut self, changes: Changes) {
         self.visible = changes.total;
+        for (epoch, taken) in changes.snapshots {
+            if let Some(core) = self.epochs.get_mut(&epoch) {
+                core.visible_unix_nanos = taken;
+            }
+        }
         for (epoch, row) in changes.writes.rows {
             if let Some(core) = self.epochs.get_mut(&epoch) {
                 core.committed = row.sequence;
@@ -454,6 +465,7 @@ impl Epoch {
             resync: false,
             gauges: Vec::new(),
             snapshot_unix_nanos: None,
+            visible_unix_nanos: None,
             progress,
         }
     }
@@ -527,6 +539,7 @@ impl Epoch {
             crashed: self.row.crashed,
             last_sequence: self.row.sequence,
             snapshot_unix_nanos: self.snapshot_unix_nanos,
+            visible_unix_nanos: self.visible_unix_nanos,
             gauges: if shown { self.gauges.clone() } else { Vec::new() },
             in_flight: if shown { self.in_flight() } else { Vec::new() },
         }
