@@ -119,11 +119,6 @@ impl Aggregate {
         self.state().ledger.connect(epoch, info, Instant::now())
     }
 
-    /// The last batch of an epoch that is on disk.
-    pub fn last_durable(&self, epoch: u64) -> u64 {
-        self.state().ledger.last_durable(epoch)
-    }
-
     /// Takes a batch; see [`Ledger::take`].
     pub fn take(&self, link: &Link, batch: &v1::Batch) -> Result<Taken, Rejection> {
         let checked = admit::check(batch);

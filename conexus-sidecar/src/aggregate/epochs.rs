@@ -53,6 +53,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// The last of the core's batches that is on disk; 0 if none.
+    pub fn last_durable(&self) -> u64 {
+        self.progress.borrow().sequence
+    }
+
     /// Whether this is still the core's newest connection.
     pub fn is_current(&self) -> bool {
         self.progress.borrow().link == self.id
@@ -148,7 +153,6 @@ struct Epoch {
     info: Option<CoreInfo>,
     row: Row,
     dirty: bool,
-    committed: u64,
     link: Option<u64>,
     // When the link was lost, or the sidecar started without one.
     away_since: Instant,
@@ -399,7 +403,6 @@ impl Ledger {
         }
         for (epoch, row) in changes.writes.rows {
             if let Some(core) = self.epochs.get_mut(&epoch) {
-                core.committed = row.sequence;
                 core.progress.send_modify(|progress| progress.sequence = row.sequence);
             } else if let Some(ending) = self.endings.iter().find(|ending| ending.epoch == epoch) {
                 ending.progress.send_modify(|progress| progress.sequence = row.sequence);
@@ -444,11 +447,6 @@ impl Ledger {
         cores.sort_by_key(|core| core.epoch);
         cores
     }
-
-    /// The last batch of an epoch that is on disk; 0 if none.
-    pub fn last_durable(&self, epoch: u64) -> u64 {
-        self.epochs.get(&epoch).map_or(0, |core| core.committed)
-    }
 }
 
 impl Epoch {
@@ -456,7 +454,6 @@ impl Epoch {
         let progress = watch::Sender::new(Progress { sequence: row.sequence, ..Progress::default() });
         Self {
             info: None,
-            committed: row.sequence,
             row,
             dirty: false,
             link: None,

@@ -4,6 +4,7 @@ use std::io::{BufRead, Read};
 use std::time::Duration;
 
 use conexus_proto::facts::{Fact, SkipReason};
+use conexus_proto::v1::to_sidecar;
 
 use super::core::Core;
 use super::http::{get, never_fell, scrape};
@@ -51,6 +52,33 @@ async fn a_signal_ends_the_program_within_two_seconds_even_with_an_idle_core() {
         assert!(status.success() && took < Duration::from_secs(2), "{status} after {took:?}");
         assert!(!program::socket(folder.path()).exists());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_refuses_delays_what_is_shown_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let sidecar = Program::start_with_file_limits(folder.path());
+    let mut core = Core::new(9);
+    let (mut stream, _) = core.connect(&program::socket(folder.path())).await;
+    core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
+    core.report(&mut stream, vec![]).await;
+
+    sidecar.limit_files(Some(1000));
+    core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
+    let batch = core.batch(vec![]);
+    stream.send(to_sidecar::Message::Batch(batch)).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(scrape(sidecar.address).await[SKIPPED], 1.0, "what is not on disk is not shown");
+    let health = get(sidecar.address, "/health", "").await;
+    let report: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
+    assert_eq!((&report["status"], &report["storage"]["ok"]), (&"degraded".into(), &false.into()));
+    assert!(report["storage"]["error"].as_str().unwrap().contains("measures.redb"), "{report}");
+
+    sidecar.limit_files(None);
+    stream.acknowledged(2).await;
+    assert_eq!(scrape(sidecar.address).await[SKIPPED], 2.0);
+    let health = get(sidecar.address, "/health", "").await;
+    assert!(String::from_utf8_lossy(&health.body).contains("\"status\":\"ok\""));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

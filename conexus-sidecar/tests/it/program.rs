@@ -33,7 +33,28 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(folder: &Path) -> Self {
-        let mut child = command(folder).arg("run").stderr(Stdio::piped()).spawn().expect("the program starts");
+        Self::spawn(command(folder))
+    }
+
+    /// Starts it so that a write over the limit of a file's size fails rather than kills.
+    pub(crate) fn start_with_file_limits(folder: &Path) -> Self {
+        let program = command(folder);
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
+        shell.env_clear().env("HOME", folder);
+        Self::spawn(shell)
+    }
+
+    /// Lets files grow no further than `bytes`; `None` lifts the limit.
+    pub(crate) fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let pid = Pid::from_raw(self.child.id() as i32).expect("a process has an id");
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(pid), Resource::Fsize, limit).expect("the limit can be set");
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command.arg("run").stderr(Stdio::piped()).spawn().expect("the program starts");
         let mut lines = BufReader::new(child.stderr.take().expect("stderr is piped"));
         let address = loop {
             let mut line = String::new();

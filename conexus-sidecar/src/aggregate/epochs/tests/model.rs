@@ -149,7 +149,8 @@ impl World {
         let epoch = self.cores[core].epoch;
         match self.ledger.connect(epoch, serving(), self.now) {
             Ok(link) => {
-                let durable = self.ledger.last_durable(epoch);
+                let durable = link.last_durable();
+                assert!(durable <= self.durable.get(&epoch).map_or(0, |known| known.sequence));
                 self.cores[core].unacknowledged.retain(|batch| batch.sequence > durable);
                 self.cores[core].link = Some(link);
                 self.step(Step::Resend(core));
