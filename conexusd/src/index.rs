@@ -1,6 +1,7 @@
 //! The index: from files on disk to a snapshot that can be searched.
 
 pub mod chunk;
+pub mod classify;
 pub mod embed;
 pub mod language;
 pub mod snapshot;

@@ -1,6 +1,26 @@
 //! Chunks: one file's text in, spans of whole lines out, such that every line is in at least one.
+//!
+//! ```text
+//! grammar, rules, read → tree ─┐
+//! markdown ────────────────────┼→ outline → split → chunks
+//! lines ───────────────────────┘
+//! ```
+
+mod grammar;
+mod lines;
+mod markdown;
+mod mask;
+mod outline;
+mod read;
+mod rules;
+mod split;
+mod tree;
+
+use std::collections::HashSet;
 
 use super::language::Language;
+use grammar::Grammar;
+use outline::Lines;
 
 /// What a file is, read once: its chunks, what it defines, what it imports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,7 +29,8 @@ pub struct ParsedFile {
     pub chunks: Vec<Chunk>,
     /// Every definition of a named thing, also those inside a larger chunk.
     pub definitions: Vec<Definition>,
-    /// What the file imports, as written (`std::fmt`, `./util`, `"net/http"`).
+    /// What the file imports, as written without quotes and with groups written out
+    /// (`std::fmt`, `./util`, `net/http`, `<stdio.h>`; Python's `from .a import b` is `.a.b`). Each once.
     pub imports: Vec<String>,
     /// Number of lines; a last line without a newline counts.
     pub lines: u32,
@@ -72,7 +93,90 @@ pub enum Kind {
     Section = 9,
 }
 
-/// Chunks a file. Never fails: what no grammar can parse is chunked by lines.
-pub fn parse(_path: &str, _language: Language, _text: &str) -> ParsedFile {
-    ParsedFile::default()
+impl Kind {
+    /// Every kind, in the order of their numbers.
+    pub const ALL: [Kind; 10] = [
+        Self::Block,
+        Self::Function,
+        Self::Method,
+        Self::Type,
+        Self::Interface,
+        Self::Module,
+        Self::Constant,
+        Self::Macro,
+        Self::Field,
+        Self::Section,
+    ];
+
+    /// The name in answers, lower case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Block => "block",
+            Self::Function => "function",
+            Self::Method => "method",
+            Self::Type => "type",
+            Self::Interface => "interface",
+            Self::Module => "module",
+            Self::Constant => "constant",
+            Self::Macro => "macro",
+            Self::Field => "field",
+            Self::Section => "section",
+        }
+    }
+
+    /// The kind with this number; unknown numbers are blocks.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Block)
+    }
 }
+
+/// Chunks a file. Never fails: what no grammar can parse is chunked by lines. `path` is relative, with `/`. Texts of
+/// 4 GiB and more are cut there.
+pub fn parse(path: &str, language: Language, text: &str) -> ParsedFile {
+    let text = bounded(text);
+    let lines = Lines::new(text);
+    let grammar = Grammar::of(language);
+    let (outline, sizes) = if language == Language::MARKDOWN {
+        (markdown::outline(&lines), &split::PROSE)
+    } else {
+        let outline = grammar.and_then(|grammar| tree::outline(grammar, path, &lines));
+        (outline.unwrap_or_else(|| lines::outline(&lines)), &split::CODE)
+    };
+    ParsedFile {
+        chunks: split::split(&lines, &outline, sizes),
+        definitions: outline.definitions(),
+        imports: imports(grammar, text, outline.imports),
+        lines: lines.count() as u32,
+    }
+}
+
+/// Whether files of this language are parsed with a grammar.
+pub fn has_grammar(language: Language) -> bool {
+    Grammar::of(language).is_some()
+}
+
+/// Positions are stored in 32 bits.
+fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(u32::MAX as usize);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// Imports in the order of their places, each once.
+fn imports(grammar: Option<&Grammar>, text: &str, mut found: Vec<(u32, String)>) -> Vec<String> {
+    for call in grammar.map_or(&[][..], |grammar| grammar.import_calls) {
+        read::import::calls(text, call, &mut |at, import| found.push((at, import)));
+    }
+    found.sort_by_key(|&(at, _)| at);
+    let mut seen = HashSet::new();
+    found
+        .into_iter()
+        .map(|(_, import)| import)
+        .filter(|import| !import.is_empty() && seen.insert(import.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

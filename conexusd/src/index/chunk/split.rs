@@ -1,0 +1,323 @@
+//! The splitter: an outline in, chunks out.
+//!
+//! Every line has a cost: how bad it is to begin a chunk there. A stretch that is too large is cut at all its cheapest
+//! lines, and small neighbours are joined again up to the target size; what is still too large is cut one level deeper.
+//! So a class falls into its members, a function into its statements, a document into its sections.
+
+use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
+use super::{Chunk, Kind};
+
+/// Sizes in bytes.
+pub(super) struct Sizes {
+    /// What joined neighbours add up to at most.
+    pub(super) target: usize,
+    /// What a stretch that is no definition, or holds others, may have and stay whole.
+    pub(super) whole: usize,
+    /// What a definition without inner definitions may have and stay whole.
+    pub(super) definition: usize,
+    /// From this size on a definition is not joined with its neighbours.
+    pub(super) alone: usize,
+    /// Below this size nothing stands alone.
+    pub(super) tiny: usize,
+}
+
+/// Source code: whole functions are what readers want, and chunks of 750 to 1,500 bytes are found best.
+pub(super) const CODE: Sizes = Sizes { target: 1_200, whole: 1_500, definition: 2_800, alone: 600, tiny: 160 };
+/// Prose: a section of its own for each heading unless it is very short.
+pub(super) const PROSE: Sizes = Sizes { target: 1_200, whole: 1_500, definition: 1_800, alone: 240, tiny: 120 };
+
+/// The length of a signature, in bytes.
+const SIGNATURE_MAX: usize = 200;
+
+/// Cuts a text into chunks that are in order, do not overlap, and hold every line.
+pub(super) fn split(lines: &Lines<'_>, outline: &Outline, sizes: &Sizes) -> Vec<Chunk> {
+    if lines.count() == 0 {
+        return Vec::new();
+    }
+    let mut units: Vec<u32> = (0..outline.items.len() as u32).filter(|&i| outline.items[i as usize].unit).collect();
+    units.sort_by_key(|&i| (outline.items[i as usize].lead, std::cmp::Reverse(outline.items[i as usize].end), i));
+    let mut splitter = Splitter { lines, outline, sizes, units, spans: Vec::new() };
+    splitter.cut(Span { from: 0, to: lines.count() });
+    let spans = std::mem::take(&mut splitter.spans);
+    splitter.label(&spans)
+}
+
+/// Lines `from..to`.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    from: usize,
+    to: usize,
+}
+
+struct Splitter<'a> {
+    lines: &'a Lines<'a>,
+    outline: &'a Outline,
+    sizes: &'a Sizes,
+    /// Items worth a chunk, by first line, the longest first.
+    units: Vec<u32>,
+    /// The chunks so far.
+    spans: Vec<Span>,
+}
+
+impl Splitter<'_> {
+    /// Cuts a stretch into spans of good size. Each call goes at least one cost level deeper, so the depth is bounded.
+    fn cut(&mut self, span: Span) {
+        if self.size(span) <= self.limit(span) {
+            self.spans.push(span);
+            return;
+        }
+        let inner = span.from + 1..span.to;
+        let Some(level) = inner.clone().map(|line| self.outline.costs[line]).filter(|&cost| cost < NEVER).min() else {
+            self.cut_anywhere(span);
+            return;
+        };
+        let mut pieces = Vec::new();
+        let mut from = span.from;
+        for line in inner {
+            if self.outline.costs[line] == level {
+                pieces.push(Span { from, to: line });
+                from = line;
+            }
+        }
+        pieces.push(Span { from, to: span.to });
+        self.join(&pieces);
+    }
+
+    /// Joins small neighbours, cuts large pieces further. The first and the last piece are often only the head and the
+    /// closing bracket of what encloses them: they go with their neighbour whatever its size.
+    fn join(&mut self, pieces: &[Span]) {
+        let (mut first, mut last) = (0, pieces.len());
+        let is_end = |piece: Span| self.is_tiny(piece) && !self.is_unit(piece);
+        let head = (pieces.len() > 1 && is_end(pieces[0])).then(|| {
+            first = 1;
+            pieces[0].from
+        });
+        let tail = (last - first > 1 && is_end(pieces[last - 1])).then(|| {
+            last -= 1;
+            pieces[last].to
+        });
+        let made = self.spans.len();
+        let mut run = first;
+        for at in first..last {
+            let large = self.size(pieces[at]) > self.limit(pieces[at]);
+            if large || self.is_alone(pieces[at]) {
+                // A tiny piece before goes with a definition that stands alone, not with one that is cut.
+                let lone = !large && run + 1 == at && self.is_tiny(pieces[run]);
+                if lone {
+                    self.spans.push(Span { from: pieces[run].from, to: pieces[at].to });
+                } else {
+                    self.join_run(&pieces[run..at]);
+                    self.cut(pieces[at]);
+                }
+                run = at + 1;
+            }
+        }
+        self.join_run(&pieces[run..last]);
+        if let (Some(from), Some(span)) = (head, self.spans.get_mut(made)) {
+            span.from = from;
+        }
+        if let (Some(to), Some(span)) = (tail, self.spans.last_mut()) {
+            span.to = to;
+        }
+    }
+
+    /// Joins a run of small pieces into spans of about equal size, none above the target, preferring to part them at
+    /// blank lines.
+    fn join_run(&mut self, pieces: &[Span]) {
+        let total: usize = pieces.iter().map(|&piece| self.size(piece)).sum();
+        let even = total / total.div_ceil(self.sizes.target).max(1);
+        let mut open: Option<Span> = None;
+        for &piece in pieces {
+            let Some(span) = open else {
+                open = Some(piece);
+                continue;
+            };
+            let (size, more) = (self.size(span), self.size(piece));
+            let enough = if self.lines.is_blank(piece.from - 1) { even * 8 / 10 } else { even * 11 / 10 };
+            if size + more > self.sizes.target || size + more / 2 > enough {
+                self.spans.push(span);
+                open = Some(piece);
+            } else {
+                open = Some(Span { from: span.from, to: piece.to });
+            }
+        }
+        self.spans.extend(open);
+    }
+
+    /// Cuts a stretch in which no line is a good one: blank lines only, say.
+    fn cut_anywhere(&mut self, span: Span) {
+        let mut from = span.from;
+        for line in span.from + 1..span.to {
+            if self.lines.bytes(from, line + 1) > self.sizes.whole {
+                self.spans.push(Span { from, to: line });
+                from = line;
+            }
+        }
+        self.spans.push(Span { from, to: span.to });
+    }
+
+    /// Bytes without the blank lines at the end.
+    fn size(&self, span: Span) -> usize {
+        self.lines.bytes(span.from, self.last_line(span) + 1)
+    }
+
+    fn last_line(&self, span: Span) -> usize {
+        let mut last = span.to - 1;
+        while last > span.from && self.lines.is_blank(last) {
+            last -= 1;
+        }
+        last
+    }
+
+    fn limit(&self, span: Span) -> usize {
+        match self.unit_over(span) {
+            Some(unit) if self.is_leaf(unit) => self.sizes.definition,
+            _ => self.sizes.whole,
+        }
+    }
+
+    fn is_tiny(&self, span: Span) -> bool {
+        self.size(span) <= self.sizes.tiny
+    }
+
+    fn is_alone(&self, span: Span) -> bool {
+        self.size(span) >= self.sizes.alone && self.is_unit(span)
+    }
+
+    fn is_unit(&self, span: Span) -> bool {
+        self.unit_over(span).is_some()
+    }
+
+    /// The item that begins where the span does and ends where it does.
+    fn unit_over(&self, span: Span) -> Option<u32> {
+        let at = self.units.partition_point(|&unit| (self.item(unit).lead as usize) < span.from);
+        let last = self.last_line(span);
+        let here = self.units[at..].iter().copied().take_while(|&unit| self.item(unit).lead as usize == span.from);
+        here.take_while(|&unit| self.item(unit).end as usize >= last)
+            .find(|&unit| (self.item(unit).end as usize) < span.to)
+    }
+
+    fn is_leaf(&self, unit: u32) -> bool {
+        let inside = unit + 1..self.item(unit).end_item;
+        let inner = |i: u32| {
+            let item = self.item(i);
+            item.unit
+                && matches!(item.kind, Kind::Function | Kind::Method | Kind::Type | Kind::Interface | Kind::Section)
+        };
+        matches!(self.item(unit).kind, Kind::Function | Kind::Method) || !inside.into_iter().any(inner)
+    }
+
+    fn item(&self, index: u32) -> &Item {
+        &self.outline.items[index as usize]
+    }
+
+    fn label(&self, spans: &[Span]) -> Vec<Chunk> {
+        let mut by_start: Vec<u32> = self.units.clone();
+        by_start.sort_by_key(|&unit| (self.item(unit).start, unit));
+        let mut chunks = Vec::with_capacity(spans.len());
+        let mut next = 0;
+        for &span in spans {
+            let first = next;
+            while by_start.get(next).is_some_and(|&unit| (self.item(unit).start as usize) < span.to) {
+                next += 1;
+            }
+            chunks.push(self.chunk(span, &by_start[first..next], by_start[..first].last().copied()));
+        }
+        chunks
+    }
+
+    /// One chunk. `inside` are the items that begin in it, `before` is the last that begins before it.
+    fn chunk(&self, span: Span, inside: &[u32], before: Option<u32>) -> Chunk {
+        let main = self.main_item(span, inside);
+        let scope = match main {
+            Some(unit) => self.outline.scope_of(unit),
+            None => self.outline.chain(self.around(span, before.or(inside.first().copied())), None),
+        };
+        Chunk {
+            start_line: span.from as u32 + 1,
+            end_line: span.to as u32,
+            start_byte: self.lines.start(span.from),
+            end_byte: self.lines.start(span.to),
+            kind: main.map_or_else(|| self.common_kind(inside), |unit| self.item(unit).kind),
+            symbol: main.map(|unit| self.item(unit).name.clone()).filter(|name| !name.is_empty()),
+            scope,
+            signature: main.and_then(|unit| signature(self.lines.text, self.item(unit).signature)),
+        }
+    }
+
+    /// The item that a chunk is mainly about: the outermost one that begins in it and has half of its bytes; but of
+    /// one that goes on in the next chunk a member that has half, if there is one.
+    fn main_item(&self, span: Span, inside: &[u32]) -> Option<u32> {
+        let total = self.size(span).max(1);
+        let share = |unit: u32| {
+            let item = self.item(unit);
+            let from = (item.lead as usize).max(span.from);
+            let to = (item.end as usize + 1).min(span.to);
+            if from < to { self.size(Span { from, to }) } else { 0 }
+        };
+        let half = |unit: u32| share(unit) * 2 >= total;
+        let mut best: Option<u32> = None;
+        for &unit in inside.iter().filter(|&&unit| half(unit)) {
+            match best {
+                None => best = Some(unit),
+                Some(outer) => {
+                    let split = self.item(outer).end as usize >= span.to;
+                    if split && unit < self.item(outer).end_item && (self.item(unit).end as usize) < span.to {
+                        best = Some(unit);
+                        break;
+                    }
+                }
+            }
+        }
+        let largest = || inside.iter().copied().max_by_key(|&unit| share(unit));
+        let sections = inside.iter().all(|&unit| self.item(unit).kind == Kind::Section);
+        if best.is_none() && sections { largest() } else { best }
+    }
+
+    /// The innermost item that holds all lines of a span.
+    fn around(&self, span: Span, near: Option<u32>) -> Option<u32> {
+        let last = self.last_line(span);
+        let mut at = near;
+        while let Some(unit) = at {
+            let item = self.item(unit);
+            if item.unit && (item.lead as usize) <= span.from && item.end as usize >= last {
+                return at;
+            }
+            at = item.parent;
+        }
+        None
+    }
+
+    fn common_kind(&self, inside: &[u32]) -> Kind {
+        let mut kinds = inside.iter().map(|&unit| self.item(unit).kind);
+        match kinds.next() {
+            Some(kind) if inside.len() > 1 && kinds.all(|other| other == kind) => kind,
+            _ => Kind::Block,
+        }
+    }
+}
+
+/// A stretch of text on one line, cut at a word where it is too long.
+fn signature(text: &str, (from, to): (u32, u32)) -> Option<Box<str>> {
+    let mut line = String::new();
+    for word in text.get(from as usize..to as usize)?.split_whitespace() {
+        if line.len() + word.len() + 1 > SIGNATURE_MAX {
+            break;
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    let line = line.trim_end_matches([' ', '{', ';', ',']).trim_end_matches(" =").trim_end_matches(" do");
+    let line = line.strip_suffix(':').unwrap_or(line);
+    if line.is_empty() { None } else { Some(line.into()) }
+}
+
+/// The cost of beginning a chunk at a line of text without a grammar, from its indentation and the line before.
+pub(super) fn text_cost(lines: &Lines<'_>, line: usize) -> u8 {
+    let indent = lines.indent(line);
+    let closes = lines.get(line).trim_start().starts_with(['}', ')', ']']);
+    let level = (indent / 2).min(20) as u8 + u8::from(closes);
+    (level * 2 + u8::from(!lines.is_blank(line - 1))).min(COST_MAX)
+}
