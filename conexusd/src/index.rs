@@ -4,6 +4,7 @@ pub mod chunk;
 pub mod classify;
 pub mod embed;
 pub mod language;
+pub mod quantize;
 pub mod snapshot;
 pub mod tokenize;
 

@@ -1,6 +1,16 @@
 //! Embedding: texts in, unit vectors out. Which model is behind it is a matter of configuration.
 
+use std::sync::Arc;
+
 use conexus_proto::facts::{EmbeddingError, Provider};
+
+use crate::telemetry::Telemetry;
+
+mod openai;
+mod static_model;
+
+pub use openai::{OpenAiEmbedder, OpenAiOptions};
+pub use static_model::{StaticEmbedder, StaticOptions};
 
 /// One chunk to embed.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +31,18 @@ pub trait Embedder: Send + Sync {
     fn provider(&self) -> Provider;
     /// The most documents that one call of `embed_documents` takes.
     fn batch_size(&self) -> usize;
-    /// One unit vector a document, from its text alone (the path is added by [`Embedder::path_vector`]).
-    fn embed_documents(&self, documents: &[Document<'_>]) -> Result<Vec<Vec<f32>>, EmbedError>;
+    /// One unit vector a document, from its text alone (the path is added by [`Embedder::path_vector`]); all zeros if
+    /// nothing in it is known to the model.
+    fn embed_documents(&self, documents: &[Document<'_>]) -> Result<Vec<Vec<f32>>, EmbedError> {
+        self.embed_documents_unless(documents, &|| false)
+    }
+    /// The same, but gives up with an error soon after `cancelled` turns true: before the next request to a remote
+    /// model, and while it waits to try again.
+    fn embed_documents_unless(
+        &self,
+        documents: &[Document<'_>],
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Vec<Vec<f32>>, EmbedError>;
     /// The vector of a path, to be added to that of the text with [`Embedder::path_weight`]; `None` where the model has none.
     fn path_vector(&self, path: &str) -> Option<Vec<f32>>;
     /// The share of the path vector.
@@ -39,4 +59,77 @@ pub struct EmbedError {
     pub class: EmbeddingError,
     /// What went wrong, naming the provider's address or the file.
     pub message: String,
+}
+
+impl EmbedError {
+    fn new(class: EmbeddingError, message: impl Into<String>) -> Self {
+        Self { class, message: message.into() }
+    }
+}
+
+/// Which embedder, and its settings.
+#[derive(Clone, Debug)]
+pub enum EmbedderOptions {
+    /// A token table on this machine.
+    Static(StaticOptions),
+    /// A server that speaks OpenAI's embeddings API.
+    OpenAi(OpenAiOptions),
+}
+
+/// Makes the embedder. Loads and checks the model; a remote one is asked only if its dimensions are not configured.
+pub fn build(options: EmbedderOptions, telemetry: Telemetry) -> Result<Arc<dyn Embedder>, EmbedError> {
+    Ok(match options {
+        EmbedderOptions::Static(options) => Arc::new(StaticEmbedder::load(&options, telemetry)?),
+        EmbedderOptions::OpenAi(options) => Arc::new(OpenAiEmbedder::connect(options, telemetry)?),
+    })
+}
+
+/// Adds a path's vector to a text's vector, both unit vectors of one length, and makes the sum a unit vector.
+pub fn add_path(text: &mut [f32], path: &[f32], weight: f32) {
+    for (text, path) in text.iter_mut().zip(path) {
+        *text += weight * path;
+    }
+    normalize(text);
+}
+
+/// Scales a vector to length 1; zeros stay zeros. The result is the same on every processor: eight sums, added in order.
+pub fn normalize(vector: &mut [f32]) {
+    let mut sums = [0.0_f32; 8];
+    let (eights, rest) = vector.as_chunks::<8>();
+    for eight in eights {
+        for place in 0..8 {
+            sums[place] += eight[place] * eight[place];
+        }
+    }
+    for (place, value) in rest.iter().enumerate() {
+        sums[place] += value * value;
+    }
+    let square: f32 = sums.iter().sum();
+    if square > 0.0 {
+        let factor = square.sqrt().recip();
+        vector.iter_mut().for_each(|value| *value *= factor);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_is_scaled_to_length_one_and_zeros_stay() {
+        let mut vector = vec![3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 4.0];
+        normalize(&mut vector);
+        assert_eq!((vector[0], vector[8]), (0.6, 0.8));
+        let mut zeros = vec![0.0; 9];
+        normalize(&mut zeros);
+        assert_eq!(zeros, [0.0; 9]);
+    }
+
+    #[test]
+    fn a_path_pulls_the_text_its_way_by_its_weight() {
+        let mut text = vec![1.0, 0.0];
+        add_path(&mut text, &[0.0, 1.0], 0.5);
+        assert!((text[1] / text[0] - 0.5).abs() < 1e-6);
+        assert!((text[0].hypot(text[1]) - 1.0).abs() < 1e-6);
+    }
 }
