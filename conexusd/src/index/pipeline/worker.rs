@@ -1,0 +1,151 @@
+//! Worker: a thread that turns jobs into outcomes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use conexus_proto::facts::{Fact, FileError, SkipReason};
+use crossbeam_channel::{Receiver, Sender};
+use rustc_hash::FxHashMap;
+
+use super::budget::Loan;
+use super::prepare::{Group, Vectorizer, prepare};
+use super::read::{Job, ReadFile, Reading, read};
+use super::{Context, Outcome};
+use crate::index::store::record::Entry;
+
+/// A file in memory costs about so many times its size: text, terms, vectors, rows.
+const BYTES_FACTOR: usize = 6;
+
+/// Files that are embedded together at most.
+const GROUP_FILES_MAX: usize = 32;
+
+/// Works until there are no more jobs, nobody takes the outcomes, or the run is cancelled.
+pub(super) fn work(context: &Context, jobs: &Receiver<Job>, outcomes: &Sender<Outcome>) {
+    let batch = context.core.embedder.batch_size();
+    while let Ok(job) = jobs.recv() {
+        let Some(loan) = context.budget.take(cost(&job), &|| context.is_cancelled()) else { return };
+        let mut gathering = Gathering { group: Group::default(), loans: FxHashMap::default() };
+        let mut go_on = gathering.add(context, job, loan, outcomes);
+        // A remote embedder is asked once for several files; nothing is waited for.
+        while go_on && gathering.group.missing() < batch && gathering.loans.len() < GROUP_FILES_MAX {
+            let Ok(job) = jobs.try_recv() else { break };
+            match context.budget.try_take(cost(&job)) {
+                Some(loan) => go_on = gathering.add(context, job, loan, outcomes),
+                None => {
+                    go_on = gathering.finish(context, outcomes);
+                    let Some(loan) = context.budget.take(cost(&job), &|| context.is_cancelled()) else { return };
+                    gathering = Gathering { group: Group::default(), loans: FxHashMap::default() };
+                    go_on = go_on && gathering.add(context, job, loan, outcomes);
+                }
+            }
+        }
+        if !go_on || !gathering.finish(context, outcomes) {
+            return;
+        }
+    }
+}
+
+fn cost(job: &Job) -> usize {
+    (job.stat.bytes as usize).saturating_mul(BYTES_FACTOR) + 4096
+}
+
+/// Files on their way to the embedder.
+struct Gathering {
+    group: Group,
+    /// Since when each is worked on, and its share of the budget.
+    loans: FxHashMap<Vec<u8>, (Instant, Loan)>,
+}
+
+impl Gathering {
+    /// Reads a file and adds it, or hands on why it is left out.
+    fn add(&mut self, context: &Context, job: Job, loan: Loan, outcomes: &Sender<Outcome>) -> bool {
+        if context.is_cancelled() {
+            return false;
+        }
+        let began = Instant::now();
+        let read = || read(&job, &context.core.store, context.filter.max_file_size(), context.anew);
+        let reading = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Reading::Failed {
+            error: FileError::Parse,
+            message: format!("{}: parsing panicked: {}", job.absolute.display(), panic_text(&panic)),
+            remove: false,
+        });
+        let outcome = match reading {
+            Reading::File(file) => {
+                self.loans.insert(file.path.clone(), (began, loan));
+                self.group.add(*file, &vectorizer(context));
+                return true;
+            }
+            Reading::Same(record) => {
+                Outcome::Entry(job.path, Entry::Indexed(record), SkipReason::Unchanged)
+            }
+            Reading::Skip(stat, reason) => {
+                Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
+            }
+            Reading::Unfit(reason) => {
+                context.skip(reason, 1);
+                Outcome::Remove(job.path)
+            }
+            Reading::Gone => {
+                context.control.forget();
+                Outcome::Remove(job.path)
+            }
+            Reading::Failed { error, message, remove } => {
+                fail(context, error, message);
+                if !remove {
+                    return true;
+                }
+                Outcome::Remove(job.path)
+            }
+        };
+        context.hand(outcomes, outcome)
+    }
+
+    /// Embeds, derives, and hands everything on.
+    fn finish(mut self, context: &Context, outcomes: &Sender<Outcome>) -> bool {
+        for (file, vectors) in std::mem::take(&mut self.group).finish(&vectorizer(context)) {
+            if context.is_cancelled() {
+                return false;
+            }
+            let Some((began, loan)) = self.loans.remove(&file.path) else { continue };
+            let path = String::from_utf8_lossy(&file.path).into_owned();
+            let (vectors, embedded) = match vectors {
+                Ok(vectors) => vectors,
+                Err(message) => {
+                    fail(context, FileError::Embed, format!("{path}: {message}"));
+                    continue;
+                }
+            };
+            let file: ReadFile = file;
+            let prepare = || prepare(file, &vectors, embedded, &context.fields, &*context.core.embedder);
+            match catch_unwind(AssertUnwindSafe(prepare)) {
+                Ok(prepared) => {
+                    if !context.hand(outcomes, Outcome::Indexed(Box::new(prepared), began, loan)) {
+                        return false;
+                    }
+                }
+                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic))),
+            }
+        }
+        true
+    }
+}
+
+fn vectorizer(context: &Context) -> Vectorizer<'_> {
+    Vectorizer {
+        store: &context.core.store,
+        embedder: &*context.core.embedder,
+        recent: &context.recent,
+        telemetry: &context.core.telemetry,
+        control: &context.control,
+    }
+}
+
+fn fail(context: &Context, error: FileError, message: String) {
+    context.core.telemetry.emit(Fact::FileFailed { error });
+    context.control.add_failed(error, message);
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

@@ -1,0 +1,252 @@
+//! Slots: how often did each fact happen, counted without a lock or an atomic read-modify-write?
+//!
+//! A [`Table`] has one cell for each cell of `facts` and is written by one thread at a time: the thread that leased it.
+//! A thread that ends hands its table to the next; no table is ever zeroed or freed, so sums over all tables never step back.
+
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use conexus_proto::facts::{Addition, BUCKETS, CELLS, DropReason, Fact, Gauge, RecordKind};
+
+/// How many kinds of records there are.
+pub(crate) const KINDS: usize = RecordKind::ALL.len();
+/// How many reasons to drop a record there are.
+pub(crate) const REASONS: usize = DropReason::ALL.len();
+
+/// The cells of one thread. Aligned so that two threads' tables share no cache line.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Table {
+    cells: [AtomicU64; CELLS],
+    emitted: [AtomicU64; KINDS],
+    dropped: [AtomicU64; KINDS * REASONS],
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            cells: [const { AtomicU64::new(0) }; CELLS],
+            emitted: [const { AtomicU64::new(0) }; KINDS],
+            dropped: [const { AtomicU64::new(0) }; KINDS * REASONS],
+        }
+    }
+
+    /// Counts a fact. Only the thread that leases the table may call this.
+    #[inline(always)]
+    pub(crate) fn add(&self, addition: Addition) {
+        match addition {
+            Addition::Count { cell, amount } => bump(&self.cells[cell], amount),
+            Addition::Duration { cell, bucket, nanos } => {
+                bump(&self.cells[cell], nanos);
+                bump(&self.cells[bucket], 1);
+            }
+        }
+    }
+
+    /// Counts records that are about to be pushed. Only for the thread that leases the table.
+    #[inline]
+    pub(crate) fn emitted(&self, kind: RecordKind, count: u64) {
+        bump(&self.emitted[kind as usize], count);
+    }
+
+    /// Counts records that were dropped instead of pushed. Only for the thread that leases the table.
+    #[inline]
+    pub(crate) fn dropped(&self, kind: RecordKind, reason: DropReason, count: u64) {
+        bump(&self.dropped[kind as usize * REASONS + reason as usize], count);
+    }
+}
+
+/// A load and a store: the table has one writer, so nothing can be lost between them. `Release` lets a reader that sees
+/// an effect also see what the thread counted before it; on x86 it costs nothing.
+#[inline(always)]
+fn bump(cell: &AtomicU64, amount: u64) {
+    cell.store(cell.load(std::sync::atomic::Ordering::Relaxed).wrapping_add(amount), Release);
+}
+
+/// Every table that was ever leased.
+#[derive(Debug, Default)]
+pub(crate) struct Tables(Mutex<Vec<Arc<Table>>>);
+
+impl Tables {
+    /// A new table, counted in every sum from now on.
+    pub(crate) fn open(&self) -> Arc<Table> {
+        let table = Arc::new(Table::new());
+        self.lock().push(Arc::clone(&table));
+        table
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Table>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The sums of all cells over all tables.
+    ///
+    /// Cells are read from the last to the first: a request's end stands behind its start, so whoever subtracts one
+    /// from the other never finds more ends than starts.
+    pub(crate) fn cells(&self) -> Vec<u64> {
+        let tables = self.lock();
+        let mut sums = vec![0_u64; CELLS];
+        for (i, sum) in sums.iter_mut().enumerate().rev() {
+            for table in tables.iter() {
+                *sum = sum.wrapping_add(table.cells[i].load(Acquire));
+            }
+        }
+        sums
+    }
+
+    /// Records emitted and dropped on all threads. Drops are read first: every drop seen is also seen as emitted.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let tables = self.lock();
+        let mut accounts = Accounts::default();
+        for table in tables.iter() {
+            for (sum, cell) in accounts.dropped.iter_mut().zip(&table.dropped) {
+                *sum = sum.wrapping_add(cell.load(Acquire));
+            }
+        }
+        for table in tables.iter() {
+            for (sum, cell) in accounts.emitted.iter_mut().zip(&table.emitted) {
+                *sum = sum.wrapping_add(cell.load(Acquire));
+            }
+        }
+        accounts
+    }
+}
+
+/// How many records were emitted, and how many of those dropped, since the process started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// By [`RecordKind`].
+    pub emitted: [u64; KINDS],
+    /// By [`RecordKind`] times the number of [`DropReason`]s plus the reason.
+    pub dropped: [u64; KINDS * REASONS],
+}
+
+impl Accounts {
+    /// Records of a kind dropped for any reason.
+    pub fn dropped_of(&self, kind: RecordKind) -> u64 {
+        self.dropped[kind as usize * REASONS..][..REASONS].iter().sum()
+    }
+
+    /// Records of all kinds dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+}
+
+/// Everything counted so far, and the gauges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Totals {
+    pub(crate) cells: Vec<u64>,
+    pub(crate) gauges: Vec<Option<f64>>,
+}
+
+impl Totals {
+    /// The value of a numbered cell.
+    pub fn cell(&self, cell: usize) -> u64 {
+        self.cells[cell]
+    }
+
+    /// How much was counted for the labels of `fact`; its amount or duration plays no part. A histogram's is its number
+    /// of observations.
+    pub fn count(&self, fact: Fact) -> u64 {
+        match fact.addition() {
+            Addition::Count { cell, .. } => self.cells[cell],
+            Addition::Duration { cell, .. } => self.cells[cell + 1..][..BUCKETS].iter().sum(),
+        }
+    }
+
+    /// The nanoseconds counted for the labels of a timed fact; 0 for a fact without a duration.
+    pub fn nanos(&self, fact: Fact) -> u64 {
+        match fact.addition() {
+            Addition::Count { .. } => 0,
+            Addition::Duration { cell, .. } => self.cells[cell],
+        }
+    }
+
+    /// A gauge, if it was ever set.
+    pub fn gauge(&self, gauge: Gauge) -> Option<f64> {
+        self.gauges[gauge as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conexus_proto::facts::{BUCKET_BOUNDS_NANOS, Method, Status};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn facts() -> impl Strategy<Value = Fact> {
+        let method = (0..Method::ALL.len()).prop_map(|i| Method::ALL[i]);
+        let edge = (0..BUCKET_BOUNDS_NANOS.len(), 0..3_u64).prop_map(|(i, d)| BUCKET_BOUNDS_NANOS[i] - 1 + d);
+        let nanos = prop_oneof![edge, 0..20_000_000_000_u64];
+        prop_oneof![
+            method.clone().prop_map(|method| Fact::RequestStarted { method }),
+            (method, prop::bool::ANY, nanos).prop_map(|(method, ok, nanos)| Fact::RequestFinished {
+                method,
+                status: if ok { Status::Ok } else { Status::Error },
+                nanos
+            }),
+            (0..1_000_u64).prop_map(|count| Fact::ChunksCreated { count }),
+            Just(Fact::SearchCacheHit),
+        ]
+    }
+
+    proptest! {
+        /// The model: a plain array, one addition after the other, whatever the table.
+        #[test]
+        fn sums_over_tables_equal_one_array(facts in prop::collection::vec((facts(), 0..3_usize), 0..200)) {
+            let tables = Tables::default();
+            let opened = [tables.open(), tables.open(), tables.open()];
+            let mut model = vec![0_u64; CELLS];
+            for (fact, which) in facts {
+                opened[which].add(fact.addition());
+                match fact.addition() {
+                    Addition::Count { cell, amount } => model[cell] += amount,
+                    Addition::Duration { cell, nanos, .. } => {
+                        model[cell] += nanos;
+                        let bucket = BUCKET_BOUNDS_NANOS.iter().position(|&bound| nanos <= bound);
+                        model[cell + 1 + bucket.unwrap_or(BUCKET_BOUNDS_NANOS.len())] += 1;
+                    }
+                }
+            }
+            prop_assert_eq!(tables.cells(), model);
+        }
+    }
+
+    #[test]
+    fn a_reader_never_sees_more_ends_than_starts() {
+        let tables = Tables::default();
+        let (method, table) = (Method::Ping, tables.open());
+        let (start, end) =
+            (Fact::RequestStarted { method }, Fact::RequestFinished { method, status: Status::Ok, nanos: 1 });
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for _ in 0..200_000 {
+                    table.add(start.addition());
+                    table.add(end.addition());
+                }
+            });
+            while !writer.is_finished() {
+                let totals = Totals { cells: tables.cells(), gauges: vec![] };
+                assert!(totals.count(end) <= totals.count(start));
+            }
+        });
+        let totals = Totals { cells: tables.cells(), gauges: vec![] };
+        assert_eq!((totals.count(start), totals.count(end), totals.nanos(end)), (200_000, 200_000, 200_000));
+    }
+
+    #[test]
+    fn accounts_add_up_by_kind_and_reason() {
+        let tables = Tables::default();
+        let (one, two) = (tables.open(), tables.open());
+        one.emitted(RecordKind::Span, 5);
+        one.dropped(RecordKind::Span, DropReason::RingFull, 2);
+        two.emitted(RecordKind::Span, 1);
+        two.dropped(RecordKind::Log, DropReason::RingFull, 4);
+        let accounts = tables.accounts();
+        assert_eq!(accounts.emitted, [6, 0, 0]);
+        assert_eq!((accounts.dropped_of(RecordKind::Span), accounts.dropped_of(RecordKind::Log)), (2, 4));
+        assert_eq!(accounts.dropped_total(), 6);
+    }
+}
