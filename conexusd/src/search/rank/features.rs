@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use super::Evidence;
 use super::candidates::Candidate;
-use super::paths::{self, PathClass};
+use super::paths;
+use crate::index::classify::SourceType;
 use crate::index::tokenize;
-use crate::search::filter::source_type;
 use crate::search::query::split_words;
 
 /// How many features there are.
@@ -65,7 +65,12 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
     rows
 }
 
-fn describe(evidence: &Evidence<'_>, candidate: &Candidate, candidates: &[Candidate], words: &mut QueryWords) -> [f32; FEATURES] {
+fn describe(
+    evidence: &Evidence<'_>,
+    candidate: &Candidate,
+    candidates: &[Candidate],
+    words: &mut QueryWords,
+) -> [f32; FEATURES] {
     let view = evidence.snapshot.file(candidate.file);
     let mut cosines = [0.0_f32; 2];
     let mut lexical: Vec<f32> = Vec::with_capacity(candidate.chunks.len());
@@ -87,9 +92,8 @@ fn describe(evidence: &Evidence<'_>, candidate: &Candidate, candidates: &[Candid
     let stem = paths::stem_of(view.path);
     let folder = view.path.rsplit('/').nth(1).unwrap_or_default();
     let symbols = describe_symbols(evidence, candidate, words);
-    let class = paths::class_of(view.path);
-    let excused = evidence.query.wants_tests && matches!(class, PathClass::Test | PathClass::Example);
-    let penalty = if excused { 0.0 } else { 1.0 - class.factor() };
+    let penalty = 1.0 - paths::factor(&view, evidence.query.wants_tests);
+    let is_docs = matches!(view.class.source_type, SourceType::Docs | SourceType::Config);
     [
         0.0,
         0.0,
@@ -108,7 +112,7 @@ fn describe(evidence: &Evidence<'_>, candidate: &Candidate, candidates: &[Candid
         penalty,
         words.share_of(folder),
         words.coverage(&mut |emit| split_words(stem, emit)),
-        f32::from(u8::from(source_type(view.path, view.language) != "code" && source_type(view.path, view.language) != "test")),
+        f32::from(u8::from(is_docs)),
         paths::other_platform(view.path, &evidence.query.parts[0].text),
         f32::from(u8::from(has_implementation(evidence, candidates, view.path))),
         view.path.matches('/').count() as f32 / 10.0,
