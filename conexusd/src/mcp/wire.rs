@@ -6,8 +6,8 @@
 use conexus_proto::facts::Method;
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, InitializeRequestParams, PaginatedRequestParams,
-    ReadResourceRequestParams, RequestId,
+    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, InitializeRequestParams,
+    PaginatedRequestParams, ReadResourceRequestParams, RequestId,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -51,7 +51,10 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
     let message = match serde_json::from_slice::<Value>(text) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
-            return Rejection::new(None, invalid_request("batches are not supported: send one JSON-RPC object at a time"));
+            return Rejection::new(
+                None,
+                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
+            );
         }
         Ok(_) => return Rejection::new(None, invalid_request("a JSON-RPC message must be an object")),
         Err(error) => return Rejection::new(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None)),
@@ -131,10 +134,9 @@ fn params_problem(method: &str, params: Option<&Value>) -> Option<String> {
         "initialize" => required::<InitializeRequestParams>(params),
         "tools/call" => required::<CallToolRequestParams>(params),
         "resources/read" => required::<ReadResourceRequestParams>(params),
-        "tools/list" | "resources/list" | "resources/templates/list" => {
-            params.and_then(|params| serde_json::from_value::<PaginatedRequestParams>(params.clone()).err())
-                .map(|error| error.to_string())
-        }
+        "tools/list" | "resources/list" | "resources/templates/list" => params
+            .and_then(|params| serde_json::from_value::<PaginatedRequestParams>(params.clone()).err())
+            .map(|error| error.to_string()),
         _ => None,
     }
 }
@@ -180,7 +182,8 @@ mod tests {
     fn rejection(text: &str) -> (i32, Value, String) {
         match read(text.as_bytes()) {
             Incoming::Rejected(rejection) => {
-                let reply: Value = serde_json::from_slice(&error_json(rejection.id.as_ref(), &rejection.error)).unwrap();
+                let reply: Value =
+                    serde_json::from_slice(&error_json(rejection.id.as_ref(), &rejection.error)).unwrap();
                 (rejection.error.code.0, reply["id"].clone(), rejection.error.message.to_string())
             }
             Incoming::Ignored => panic!("ignored: {text}"),
@@ -236,7 +239,8 @@ mod tests {
             _ => panic!("not taken: {text}"),
         };
         check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Method::Ping);
-        let call = |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+        let call =
+            |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
         check(&call("context_search"), Method::ContextSearch);
         check(&call("context.grep"), Method::ContextGrep);
         check(&call("context_explain"), Method::Other);
