@@ -134,7 +134,8 @@ impl Channel {
         let opened = timeout(WELCOME_TIMEOUT, self.open(messages)).await;
         let mut down = opened.map_err(|_| format!("no answer within {WELCOME_TIMEOUT:?}"))??;
         let first = timeout(WELCOME_TIMEOUT, down.message()).await;
-        let first = first.map_err(|_| format!("no welcome within {WELCOME_TIMEOUT:?}"))?.map_err(|s| status_text(&s))?;
+        let first =
+            first.map_err(|_| format!("no welcome within {WELCOME_TIMEOUT:?}"))?.map_err(|s| status_text(&s))?;
         match first.and_then(|message| message.message) {
             Some(to_core::Message::Welcome(welcome)) => {
                 self.outbox.resume(welcome.last_sequence);
