@@ -119,6 +119,44 @@ fn has_word(text: &str, word: &str) -> bool {
     found
 }
 
+/// Words by which paths name platforms, and the word for them that a query may use.
+const PLATFORMS: &[(&str, &str)] = &[
+    ("win", "windows"), ("win32", "windows"), ("win64", "windows"), ("windows", "windows"), ("mingw", "windows"),
+    ("cygwin", "windows"), ("msvc", "windows"), ("winapi", "windows"), ("darwin", "macos"), ("macos", "macos"),
+    ("osx", "macos"), ("mac", "macos"), ("ios", "ios"), ("android", "android"), ("linux", "linux"), ("aix", "aix"),
+    ("sunos", "solaris"), ("solaris", "solaris"), ("os390", "zos"), ("zos", "zos"), ("ibmi", "ibmi"), ("os400", "ibmi"),
+    ("haiku", "haiku"), ("qnx", "qnx"), ("vms", "vms"), ("amiga", "amiga"), ("wasi", "wasi"), ("wasm", "wasm"),
+    ("freebsd", "bsd"), ("netbsd", "bsd"), ("openbsd", "bsd"), ("bsd", "bsd"), ("hurd", "hurd"), ("uwp", "windows"),
+];
+
+/// 1 for a file of another platform than this machine's that the query does not ask for.
+pub(super) fn other_platform(path: &str, query: &str) -> f32 {
+    let mut asked = Vec::new();
+    let platform_of = |word: &str| PLATFORMS.iter().find(|(name, _)| *name == word).map(|(_, platform)| *platform);
+    split_words(query, &mut |word| asked.extend(platform_of(word)));
+    let mut other = false;
+    let path = path.rsplit_once('.').map_or(path, |(path, _)| path);
+    for part in path.rsplit('/').take(3) {
+        let mut named = platform_of(&part.to_lowercase());
+        for word in part.split(['_', '-', '.']) {
+            named = named.or_else(|| platform_of(&word.to_lowercase()));
+        }
+        if let Some(platform) = named {
+            other |= platform != std::env::consts::OS && !asked.contains(&platform);
+        }
+    }
+    f32::from(u8::from(other))
+}
+
+/// Whether a file is meant for its own package only, by convention.
+pub(super) fn is_private(path: &str) -> bool {
+    let mut parts = path.rsplit('/');
+    let name = parts.next().unwrap_or_default();
+    (name.starts_with('_') && !name.starts_with("__")) || parts.any(|folder| {
+        matches!(folder, "internal" | "_internal" | "detail" | "details" | "impl" | "private")
+    })
+}
+
 /// Names that say nothing of the content: the folder's name stands for them.
 const ANONYMOUS: &[&str] = &["mod", "index", "__init__", "lib", "main", "package", "init", "readme"];
 
