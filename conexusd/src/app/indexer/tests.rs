@@ -37,7 +37,10 @@ fn a_run_is_numbered_watched_and_its_files_are_paged() {
     assert_eq!((before.run, before.running, before.outcome, before.phase), (0, false, RunOutcome::None, "idle"));
     indexer.start(Job::Changed).unwrap();
     let after = wait(&indexer);
-    assert_eq!((after.run, after.outcome, after.files_indexed, after.indexed_files), (1, RunOutcome::Completed, 22, 22));
+    assert_eq!(
+        (after.run, after.outcome, after.files_indexed, after.indexed_files),
+        (1, RunOutcome::Completed, 22, 22)
+    );
     assert!(after.freshness.complete && after.indexed_chunks >= 22 && after.last_error.is_none(), "{after:?}");
 
     let paths = |folder: &str, after: Option<&str>, limit: usize| -> Vec<String> {

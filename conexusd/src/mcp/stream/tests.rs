@@ -114,7 +114,11 @@ async fn what_is_no_message_is_answered_and_the_stream_goes_on() {
         (r#"{"jsonrpc":"2.0","id":4,"method":"no/such"}"#, -32601, json!(4)),
         (r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"arguments":{}}}"#, -32602, json!(5)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"context_explain"}}"#, -32602, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"engine://file/none"}}"#, -32002, json!(7)),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"engine://file/none"}}"#,
+            -32002,
+            json!(7),
+        ),
         (r#"{"jsonrpc":"2.0","id":8,"method":"resources/list","params":{"cursor":"zzz"}}"#, -32602, json!(8)),
     ];
     for (text, code, id) in cases {
@@ -196,7 +200,13 @@ async fn bad_arguments_and_failures_are_error_results() {
     let client = &mut client;
     check(client, "context_search", json!({}), &["query: is required and missing"]).await;
     let many = json!({"query": "", "top_k": 1000, "filters": {"date_range": {"from": "soon"}}, "quer": 1});
-    check(client, "context_search", many, &["arguments for", "query: is empty", "top_k: 1000", "date_range.from", "quer:"]).await;
+    check(
+        client,
+        "context_search",
+        many,
+        &["arguments for", "query: is empty", "top_k: 1000", "date_range.from", "quer:"],
+    )
+    .await;
     check(client, "context_search", json!({"query": "fail"}), &["context_search failed", "cannot be read"]).await;
     check(client, "context_search", json!({"query": "panic"}), &["context_search failed: it ended unexpectedly"]).await;
     check(client, "context_grep", json!({"pattern": "a("}), &["pattern:", "unclosed group"]).await;
@@ -205,7 +215,8 @@ async fn bad_arguments_and_failures_are_error_results() {
     check(client, "context_index_control", json!({"action": "reindex_paths"}), &["paths: is required"]).await;
     let outside = json!({"action": "reindex_paths", "paths": ["src", "/etc/passwd"]});
     check(client, "context_index_control", outside, &["paths[1]: `/etc/passwd` leads out"]).await;
-    check(client, "context_index_control", json!({"action": "stop", "paths": ["a"]}), &["only for reindex_paths"]).await;
+    check(client, "context_index_control", json!({"action": "stop", "paths": ["a"]}), &["only for reindex_paths"])
+        .await;
 }
 
 #[tokio::test]
@@ -214,11 +225,17 @@ async fn grep_answers_with_context_in_order() {
     let answer = client.call(1, "context_grep", json!({"pattern": "(?i)retr", "context": 1})).await;
     let found = &answer["result"]["structuredContent"];
     assert_eq!((&found["total_count"], &found["truncated"]), (&json!(2), &json!(false)), "{answer}");
-    assert_eq!(found["results"][0], json!({
-        "file": "docs/guide.md", "line": 3, "content": "\nHow retries work.", "match": "retr",
-    }));
+    assert_eq!(
+        found["results"][0],
+        json!({
+            "file": "docs/guide.md", "line": 3, "content": "\nHow retries work.", "match": "retr",
+        })
+    );
     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-    assert!(text.contains("src/client.rs\n1-/// Connects again.\n2:pub fn retry_with_backoff() {\n3-    sleep();\n"), "{text}");
+    assert!(
+        text.contains("src/client.rs\n1-/// Connects again.\n2:pub fn retry_with_backoff() {\n3-    sleep();\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -243,7 +260,8 @@ async fn runs_are_started_watched_refused_and_stopped() {
 #[tokio::test]
 async fn a_call_with_a_progress_token_waits_and_reports() {
     let mut client = Client::open().await;
-    let params = json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": "p1"}});
+    let params =
+        json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": "p1"}});
     client.request(1, "tools/call", params).await;
     let mut progress = Vec::new();
     let answer = loop {
@@ -262,7 +280,8 @@ async fn a_call_with_a_progress_token_waits_and_reports() {
 #[tokio::test]
 async fn cancelling_ends_the_waiting_without_an_answer() {
     let mut client = Client::open().await;
-    let wait = json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": 1}});
+    let wait =
+        json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": 1}});
     client.request("wait", "tools/call", wait).await;
     client.request("slow", "tools/call", json!({"name": "context_search", "arguments": {"query": "slow"}})).await;
     assert_eq!(client.receive().await["method"], "notifications/progress");
