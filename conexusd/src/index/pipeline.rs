@@ -29,6 +29,7 @@ use super::lexical::Fields;
 use super::run::{Phase, Run, RunControl, RunReport, lock};
 use super::walk::filter::Filter;
 use super::walk::{Found, Scope, walk};
+use crate::telemetry::{self, Trace};
 use budget::{Budget, Loan};
 use known::{Known, Verdict};
 use prepare::{Prepared, Recent};
@@ -62,6 +63,8 @@ pub(crate) struct Context {
     scope: Scope,
     settings: Settings,
     control: Arc<RunControl>,
+    /// The run's own span: files' traces are linked to it.
+    span: telemetry::Context,
     /// Read and parse everything anew.
     anew: bool,
     fields: Fields,
@@ -76,7 +79,8 @@ pub(crate) struct Context {
 
 /// How a file ended, on its way to the writer.
 enum Outcome {
-    Indexed(Box<Prepared>, std::time::Instant, #[allow(dead_code, reason = "returned when it is dropped")] Loan),
+    /// The loan goes back when the file is written.
+    Indexed { prepared: Box<Prepared>, trace: Trace, loan: Loan },
     /// The entry is to be replaced, the derived data stays.
     Entry(Vec<u8>, super::store::record::Entry, SkipReason),
     /// Left out or gone: the path is not to be in the index.
@@ -130,7 +134,10 @@ fn run_here(
         core.set_checked(false, core.meta().checked)?;
     }
     let scope = scope(&filter, run)?;
+    let mut trace = core.telemetry.trace("indexer.run");
+    let root = trace.root();
     let context = Arc::new(Context {
+        span: trace.context(root),
         known: Known::load(&core.store, &scope)?,
         scope,
         anew: *run == Run::Rebuild,
@@ -154,11 +161,23 @@ fn run_here(
     // Threads that wait to hand something over see that nobody takes it.
     drop(to_write);
     join(threads, &control);
+    if written.is_ok() && !control.is_cancelled() && !context.walked.load(Ordering::Relaxed) {
+        // The walk or all workers panicked: what was not seen is neither gone nor done.
+        return Err(IndexError::Derived("the walk broke off".to_owned()));
+    }
     let cancelled = control.is_cancelled();
     if matches!(run, Run::All | Run::Rebuild) {
         let complete = !cancelled && written.is_ok();
         core.set_checked(complete, if complete { began } else { core.meta().checked })?;
     }
+    if let Err(error) = &written {
+        trace.fail(root, &error.to_string());
+    }
+    let progress = control.progress();
+    trace.set(root, "files", progress.indexed as i64);
+    trace.set(root, "chunks", progress.chunks as i64);
+    trace.set(root, "cancelled", cancelled);
+    trace.finish();
     written?;
     control.set_phase(Phase::Done);
     Ok(RunReport { progress: control.progress(), cancelled, generation: core.meta().generation })
@@ -246,8 +265,15 @@ impl Context {
     /// Walks the scope and hands on what is to be read.
     fn walk(&self, jobs: &Sender<Job>) {
         let threads = self.settings.workers.clamp(1, 4);
-        walk(&self.filter, &self.scope, threads, &|found| self.take(found, jobs));
-        if !self.is_cancelled() {
+        let broken_off = AtomicBool::new(false);
+        walk(&self.filter, &self.scope, threads, &|found| {
+            let go_on = self.take(found, jobs);
+            if !go_on {
+                broken_off.store(true, Ordering::Relaxed);
+            }
+            go_on
+        });
+        if !self.is_cancelled() && !broken_off.into_inner() {
             self.walked.store(true, Ordering::Relaxed);
             self.control.set_walked();
         }
@@ -303,7 +329,7 @@ impl Context {
         }
         let unlisted = lock(&self.unlisted).clone();
         let kept = |path: &[u8]| unlisted.iter().any(|folder| super::store::is_under(path, folder));
-        let pick = |path: &[u8]| !self.known.was_seen(path) && !kept(path);
+        let pick = |path: &[u8]| self.known.is_missed(path) && !kept(path);
         let mut all = BTreeSet::new();
         for folder in self.scope.folders() {
             self.core.store.for_each_under(&folder, |path, _| {

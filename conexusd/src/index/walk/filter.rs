@@ -14,18 +14,71 @@ pub const IGNORE_FILE: &str = ".conexusignore";
 
 /// Hidden folders that hold what people search for: automation, tool settings. Others are skipped.
 const HIDDEN_FOLDERS: &[&str] = &[
-    ".buildkite", ".cargo", ".changeset", ".ci", ".circleci", ".config", ".devcontainer", ".docker", ".forgejo",
-    ".gitea", ".github", ".gitlab", ".husky", ".storybook", ".vscode", ".woodpecker",
+    ".buildkite",
+    ".cargo",
+    ".changeset",
+    ".ci",
+    ".circleci",
+    ".config",
+    ".devcontainer",
+    ".docker",
+    ".forgejo",
+    ".gitea",
+    ".github",
+    ".gitlab",
+    ".husky",
+    ".storybook",
+    ".vscode",
+    ".woodpecker",
 ];
 
 /// Beginnings of the names of hidden files that are taken: settings of tools, never secrets (`.env`, `.netrc`).
 const HIDDEN_FILES: &[&str] = &[
-    ".babelrc", ".bazelrc", ".browserslistrc", ".clang-format", ".clang-tidy", ".clippy", ".codecov", ".commitlintrc",
-    ".conexusignore", ".coveragerc", ".credo.exs", ".dockerignore", ".drone.yml", ".editorconfig", ".eslintrc",
-    ".flake8", ".formatter.exs", ".gitattributes", ".gitignore", ".gitlab-ci", ".gitmodules", ".golangci",
-    ".goreleaser", ".hlint", ".jshintrc", ".luacheckrc", ".markdownlint", ".mocharc", ".pre-commit-config",
-    ".prettierrc", ".pylintrc", ".readthedocs", ".releaserc", ".rspec", ".rubocop", ".rustfmt", ".scalafmt",
-    ".semaphore", ".stylelintrc", ".stylish-haskell", ".swcrc", ".swiftlint", ".tool-versions", ".travis", ".yamllint",
+    ".babelrc",
+    ".bazelrc",
+    ".browserslistrc",
+    ".clang-format",
+    ".clang-tidy",
+    ".clippy",
+    ".codecov",
+    ".commitlintrc",
+    ".conexusignore",
+    ".coveragerc",
+    ".credo.exs",
+    ".dockerignore",
+    ".drone.yml",
+    ".editorconfig",
+    ".eslintrc",
+    ".flake8",
+    ".formatter.exs",
+    ".gitattributes",
+    ".gitignore",
+    ".gitlab-ci",
+    ".gitmodules",
+    ".golangci",
+    ".goreleaser",
+    ".hlint",
+    ".jshintrc",
+    ".luacheckrc",
+    ".markdownlint",
+    ".mocharc",
+    ".pre-commit-config",
+    ".prettierrc",
+    ".pylintrc",
+    ".readthedocs",
+    ".releaserc",
+    ".rspec",
+    ".rubocop",
+    ".rustfmt",
+    ".scalafmt",
+    ".semaphore",
+    ".stylelintrc",
+    ".stylish-haskell",
+    ".swcrc",
+    ".swiftlint",
+    ".tool-versions",
+    ".travis",
+    ".yamllint",
 ];
 
 /// Which entries of a root are for the index.
@@ -34,7 +87,6 @@ pub struct Filter {
     root: PathBuf,
     rules: Arc<Rules>,
     max_file_size: u64,
-    parents: bool,
 }
 
 #[derive(Debug)]
@@ -57,11 +109,8 @@ impl Filter {
     ) -> Result<Self, IndexError> {
         let include = if include.is_empty() { None } else { Some(globs("indexer.include", include)?) };
         let exclude = globs("indexer.ignore", exclude)?;
-        // Rules of folders above the root hold only where a repository reaches up there: a `.gitignore` that just
-        // happens to lie in a home folder says nothing about a project below it.
-        let parents = root.ancestors().any(|folder| folder.join(".git").exists());
         let rules = Arc::new(Rules { include, exclude, own: own.to_owned() });
-        Ok(Self { root: root.to_owned(), rules, max_file_size, parents })
+        Ok(Self { root: root.to_owned(), rules, max_file_size })
     }
 
     /// The root.
@@ -89,10 +138,11 @@ impl Filter {
 
     fn plain_builder(&self) -> WalkBuilder {
         let mut builder = WalkBuilder::new(&self.root);
+        // `.gitignore` files count where git would read them, within a repository: one in a home folder says nothing of
+        // the projects below, and packagers leave some in source archives that take out everything.
         builder
             .hidden(false)
-            .parents(self.parents)
-            .require_git(false)
+            .require_git(true)
             .follow_links(false)
             .add_custom_ignore_filename(IGNORE_FILE)
             .current_dir(&self.root);
@@ -140,9 +190,10 @@ fn globs(key: &str, patterns: &[String]) -> Result<GlobSet, IndexError> {
             None => format!("**/{trimmed}"),
         };
         for form in [anchored.clone(), format!("{anchored}/**")] {
-            let glob = GlobBuilder::new(&form).literal_separator(true).build().map_err(|error| {
-                IndexError::Options(format!("{key}: `{pattern}` is not a glob: {}", error.kind()))
-            })?;
+            let glob = GlobBuilder::new(&form)
+                .literal_separator(true)
+                .build()
+                .map_err(|error| IndexError::Options(format!("{key}: `{pattern}` is not a glob: {}", error.kind())))?;
             set.add(glob);
         }
     }
