@@ -181,7 +181,8 @@ mod tests {
             let mut properties: Vec<_> = output["properties"].as_object().unwrap().keys().cloned().collect();
             let mut required: Vec<_> =
                 output["required"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect();
-            (properties.sort(), required.sort());
+            properties.sort();
+            required.sort();
             assert_eq!(properties, required, "every field of {} is always there", tool.name);
             assert!(tool.description.as_ref().unwrap().len() > 100);
             assert!(tool.annotations.as_ref().unwrap().read_only_hint.is_some());

@@ -35,7 +35,7 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    fn new(id: Option<RequestId>, error: ErrorData) -> Incoming {
+    fn unnamed(id: Option<RequestId>, error: ErrorData) -> Incoming {
         Incoming::Rejected(Self { id, method: Method::Other, error })
     }
 }
@@ -51,30 +51,39 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
     let message = match serde_json::from_slice::<Value>(text) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
+<<<<<<< HEAD
             return Rejection::new(
                 None,
                 invalid_request("batches are not supported: send one JSON-RPC object at a time"),
             );
+=======
+            return Rejection::unnamed(
+                None,
+                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
+            );
         }
-        Ok(_) => return Rejection::new(None, invalid_request("a JSON-RPC message must be an object")),
-        Err(error) => return Rejection::new(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None)),
+        Ok(_) => return Rejection::unnamed(None, invalid_request("a JSON-RPC message must be an object")),
+        Err(error) => {
+            return Rejection::unnamed(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None));
+>>>>>>> mcp
+        }
     };
     let id = match message.get("id").map(id) {
         Some(None) => {
-            return Rejection::new(None, invalid_request("`id` must be a string or an integer (64 bits)"));
+            return Rejection::unnamed(None, invalid_request("`id` must be a string or an integer (64 bits)"));
         }
         Some(Some(id)) => Some(id),
         None => None,
     };
     if message.get("jsonrpc") != Some(&Value::from("2.0")) {
-        return Rejection::new(id, invalid_request("`jsonrpc` must be \"2.0\""));
+        return Rejection::unnamed(id, invalid_request("`jsonrpc` must be \"2.0\""));
     }
     match (message.get("method"), id) {
         (Some(Value::String(name)), Some(id)) => request(name.clone(), id, message),
         (Some(Value::String(_)), None) => notification(message),
-        (Some(_), id) => Rejection::new(id, invalid_request("`method` must be a string")),
+        (Some(_), id) => Rejection::unnamed(id, invalid_request("`method` must be a string")),
         (None, Some(_)) if message.contains_key("result") || message.contains_key("error") => response(message),
-        (None, id) => Rejection::new(id, invalid_request("`method` is missing")),
+        (None, id) => Rejection::unnamed(id, invalid_request("`method` is missing")),
     }
 }
 

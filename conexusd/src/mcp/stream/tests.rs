@@ -19,7 +19,10 @@ struct Client {
 impl Client {
     fn connect() -> Self {
         let folder = fixture::folder();
-        let services = fixture::services(folder.path(), Telemetry::detached());
+        Self::over(fixture::services(folder.path(), Telemetry::detached()), folder)
+    }
+
+    fn over(services: Arc<crate::app::Services>, folder: tempfile::TempDir) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (read, write) = tokio::io::split(far);
         let stop = CancellationToken::new();
@@ -408,4 +411,59 @@ async fn resources_are_listed_in_pages_and_read_whole() {
     }
     let templates = client.ask(4, "resources/templates/list", json!({})).await;
     assert_eq!(templates["result"]["resourceTemplates"][0]["uriTemplate"], "engine://file/{+path}");
+}
+
+#[tokio::test]
+async fn every_request_is_counted_once_traced_and_ended() {
+    use conexus_proto::facts::{ErrorType, Fact, Method, SearchType, Status};
+
+    let folder = fixture::folder();
+    let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
+    let mut client = Client::over(fixture::services(folder.path(), telemetry.clone()), folder);
+    client.ask(1, "initialize", initialize("2025-06-18")).await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    let arguments = json!({"query": "retry"});
+    let params = json!({"name": "context.search", "arguments": arguments, "_meta": {"traceparent": parent}});
+    client.ask(2, "tools/call", params).await;
+    client.call(3, "context_grep", json!({"pattern": "retry"})).await;
+    client.call(4, "context_grep", json!({"pattern": "("})).await;
+    client.call(5, "context_search", json!({"query": "fail"})).await;
+    client.call(6, "no_such_tool", json!({})).await;
+    client.ask(7, "no/such/method", json!({})).await;
+    client.send_text("{").await;
+    client.receive().await;
+    client.request(8, "tools/call", json!({"name": "context_search", "arguments": {"query": "slow"}})).await;
+    client.send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 8}})).await;
+    client.ask(9, "ping", json!({})).await;
+    client.write.shutdown().await.unwrap();
+    client.served.await.unwrap().unwrap();
+
+    let totals = telemetry.snapshot();
+    let started = |method| totals.count(Fact::RequestStarted { method });
+    let finished = |method, status| totals.count(Fact::RequestFinished { method, status, nanos: 0 });
+    let failed = |method, error| totals.count(Fact::RequestFailed { method, error });
+    for &method in Method::ALL {
+        let ended = finished(method, Status::Ok) + finished(method, Status::Error);
+        assert_eq!(started(method), ended, "{method}: what began has ended");
+        let reasons: u64 = ErrorType::ALL.iter().map(|&error| failed(method, error)).sum();
+        assert_eq!(finished(method, Status::Error), reasons, "{method}: every failure has one reason");
+    }
+    assert_eq!((started(Method::Initialize), started(Method::Ping), started(Method::Other)), (1, 1, 3));
+    assert_eq!((started(Method::ContextSearch), finished(Method::ContextSearch, Status::Ok)), (3, 1));
+    assert_eq!(failed(Method::ContextSearch, ErrorType::Tool), 1);
+    assert_eq!(failed(Method::ContextSearch, ErrorType::Cancelled), 1);
+    assert_eq!(failed(Method::ContextGrep, ErrorType::InvalidParams), 1);
+    assert_eq!(failed(Method::Other, ErrorType::InvalidParams), 1, "an unknown tool");
+    assert_eq!(failed(Method::Other, ErrorType::MethodNotFound), 1);
+    assert_eq!(failed(Method::Other, ErrorType::Parse), 1);
+    assert_eq!(totals.count(Fact::Searched { lane: SearchType::Grep, nanos: 0 }), 2);
+
+    let spans = capture.spans();
+    let search = spans.iter().find(|span| span.name == "mcp.search").unwrap();
+    assert_eq!(hex(&search.trace_id), "0af7651916cd43dd8448eb211c80319c", "the caller's trace goes on");
+    assert!(spans.iter().any(|span| span.name == "mcp.grep") && spans.iter().any(|span| span.name == "grep.search"));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
