@@ -65,6 +65,7 @@ pub(crate) fn folder() -> tempfile::TempDir {
     write("src/[slug].tsx", "export const page = 1;\n");
     write("docs/guide.md", "# Guide\n\nHow retries work.\n");
     write("secret.log", "token\n");
+    write(".git/HEAD", "ref: refs/heads/main\n");
     write(".gitignore", "*.log\n");
     dir
 }
@@ -151,7 +152,6 @@ impl Indexing for Shared {
             files_failed: 0,
             skipped: BTreeMap::from([("ignored", 1)]),
             chunks_done: done * 2,
-            bytes_done: 0,
             elapsed_seconds: done as f64 * STEP.as_secs_f64(),
             files_per_second: 20.0,
             eta_seconds: running.then(|| (STEPS - done) as f64 / 20.0),

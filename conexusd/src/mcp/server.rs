@@ -16,10 +16,11 @@ use rmcp::model::{
 };
 use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
+use tokio::sync::Semaphore;
 
 use super::request::{Desk, Ending, Request, span_name};
 use super::tools::Call;
-use super::{REQUESTS_MAX, resources, tools};
+use super::{GREPS_MAX, REQUESTS_MAX, resources, tools};
 use crate::app::Services;
 use crate::telemetry::{AttributeValue, RootInfo, TraceParent};
 
@@ -33,13 +34,14 @@ pub struct Server {
     services: Arc<Services>,
     desk: Desk,
     tools: Arc<Vec<Tool>>,
+    greps: Arc<Semaphore>,
 }
 
 impl Server {
     /// A server for one root.
     pub fn new(services: Arc<Services>) -> Self {
         let desk = Desk::new(services.telemetry.clone(), REQUESTS_MAX);
-        Self { services, desk, tools: Arc::new(tools::all()) }
+        Self { services, desk, tools: Arc::new(tools::all()), greps: Arc::new(Semaphore::new(GREPS_MAX)) }
     }
 
     /// The program's parts.
@@ -63,8 +65,7 @@ impl Server {
         let root = trace.root();
         trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
         trace.set(root, "jsonrpc.request.id", request.id());
-        let cache = context.meta.get("conexus/cache") != Some(&serde_json::Value::Bool(false));
-        Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, cache, trace)))
+        Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, self.greps.clone(), trace)))
     }
 }
 

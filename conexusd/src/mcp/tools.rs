@@ -12,6 +12,7 @@ use std::sync::Arc;
 use conexus_proto::facts::Method;
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ToolError;
@@ -34,8 +35,8 @@ pub(crate) struct Call {
     pub(crate) cancelled: CancellationToken,
     /// Where progress is reported, if the client asked for it.
     pub(crate) progress: Option<Progress>,
-    /// Whether a cache may answer; benchmarks say no, with `_meta`'s `conexus/cache`.
-    pub(crate) cache: bool,
+    /// Places for searches through files, over all requests.
+    greps: Arc<Semaphore>,
     /// The request's spans; `None` while they are lent to another thread.
     trace: Option<Trace>,
 }
@@ -46,10 +47,10 @@ impl Call {
         services: Arc<Services>,
         cancelled: CancellationToken,
         progress: Option<Progress>,
-        cache: bool,
+        greps: Arc<Semaphore>,
         trace: Trace,
     ) -> Self {
-        Self { services, cancelled, progress, cache, trace: Some(trace) }
+        Self { services, cancelled, progress, greps, trace: Some(trace) }
     }
 
     /// Sets an attribute of the root span.

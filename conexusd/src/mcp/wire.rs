@@ -51,12 +51,6 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
     let message = match serde_json::from_slice::<Value>(text) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
-<<<<<<< HEAD
-            return Rejection::new(
-                None,
-                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
-            );
-=======
             return Rejection::unnamed(
                 None,
                 invalid_request("batches are not supported: send one JSON-RPC object at a time"),
@@ -65,7 +59,6 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
         Ok(_) => return Rejection::unnamed(None, invalid_request("a JSON-RPC message must be an object")),
         Err(error) => {
             return Rejection::unnamed(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None));
->>>>>>> mcp
         }
     };
     let id = match message.get("id").map(id) {

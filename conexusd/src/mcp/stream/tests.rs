@@ -467,3 +467,18 @@ async fn every_request_is_counted_once_traced_and_ended() {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[tokio::test]
+async fn many_greps_take_turns_and_all_answer() {
+    let mut client = Client::open().await;
+    for id in 0..40 {
+        client.request(id, "tools/call", json!({"name": "context_grep", "arguments": {"pattern": "retry"}})).await;
+    }
+    let mut ids = std::collections::HashSet::new();
+    for _ in 0..40 {
+        let answer = client.receive().await;
+        assert_eq!(answer["result"]["structuredContent"]["total_count"], 1, "{answer}");
+        ids.insert(answer["id"].as_u64().unwrap());
+    }
+    assert_eq!(ids.len(), 40);
+}

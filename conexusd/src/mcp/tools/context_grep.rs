@@ -71,6 +71,10 @@ pub(crate) async fn run(arguments: &JsonObject, call: &mut Call) -> Result<Answe
     let request = read(arguments)?;
     call.note("query", request.pattern.as_str());
     let context = request.context;
+    let _place = tokio::select! {
+        place = call.greps.clone().acquire_owned() => place,
+        () = call.cancelled.cancelled() => return Err(ToolError::Cancelled),
+    };
     // The search ends when nobody waits for it any more, whatever the reason.
     let give_up = SetOnDrop(Arc::default());
     let cancel = give_up.0.clone();
