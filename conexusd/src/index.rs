@@ -31,6 +31,7 @@ pub mod snapshot;
 pub mod store;
 pub mod vectors;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -264,18 +265,21 @@ impl Index {
     }
 
     pub(crate) fn set_watch(&self, state: watch::WatchState) {
+        let live = matches!(state, watch::WatchState::Live { .. });
+        self.core.liveness.watched.store(live, std::sync::atomic::Ordering::Relaxed);
         *lock(&self.watch) = state;
     }
 
-    pub(crate) fn set_pending(&self, files: u64) {
-        self.core.pending.store(files, std::sync::atomic::Ordering::Relaxed);
+    /// So many changes were noticed and wait for a run.
+    pub(crate) fn set_noticed(&self, files: u64) {
+        self.core.liveness.noticed.store(files, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
-/// Bytes of the files of a folder.
+/// Bytes on disk of the files of a folder.
 fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }
 
 /// Why the index could not be opened, read or written.

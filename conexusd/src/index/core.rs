@@ -6,7 +6,6 @@
 //! store's own texts and vectors.
 
 use std::path::Path;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -21,7 +20,7 @@ use super::lexical::Lexical;
 use super::run::{RunControl, lock};
 use super::segment::build::SegmentBuilder;
 use super::segment::signed;
-use super::snapshot::{self, Current, Snapshot};
+use super::snapshot::{self, Current, Liveness, Snapshot};
 use super::store::record::{Entry, FileRecord};
 use super::store::{Batch, Meta, Store};
 use super::{IndexError, tokenize};
@@ -42,7 +41,7 @@ pub(crate) struct Core {
     pub(crate) embedder: Arc<dyn Embedder>,
     pub(crate) telemetry: Telemetry,
     pub(crate) current: Current,
-    pub(crate) pending: Arc<AtomicU64>,
+    pub(crate) liveness: Arc<Liveness>,
     pub(crate) lexical: Mutex<Lexical>,
     pub(crate) columns: Mutex<Columns>,
     state: Mutex<State>,
@@ -78,16 +77,16 @@ impl Core {
         let stale = columns.generation() != meta.generation || lexical.generation() != meta.generation;
         let searcher = lexical.searcher().map_err(IndexError::from_tantivy)?;
         let touched = Arc::new(store.touched()?.into_iter().collect());
-        let pending = Arc::new(AtomicU64::new(0));
+        let liveness = Arc::new(Liveness::default());
         let state = State { searcher, touched, meta, stale };
-        let source = source(&state, &columns, &lexical, &pending, &store, threads, dimensions);
+        let source = source(&state, &columns, &lexical, &liveness, &store, threads, dimensions);
         let current = Arc::new(ArcSwap::from_pointee(Snapshot::new(source)?));
         let core = Self {
             store,
             embedder,
             telemetry,
             current,
-            pending,
+            liveness,
             lexical: Mutex::new(lexical),
             columns: Mutex::new(columns),
             state: Mutex::new(state),
@@ -189,7 +188,7 @@ impl Core {
             generation: state.meta.generation,
             checked: state.meta.checked,
             complete: state.meta.complete,
-            pending: Arc::clone(&self.pending),
+            liveness: Arc::clone(&self.liveness),
             parts: columns.parts(),
             dimensions: self.embedder.dimensions(),
             searcher: state.searcher.clone(),
@@ -314,7 +313,7 @@ fn source<'a>(
     state: &State,
     columns: &'a Columns,
     lexical: &Lexical,
-    pending: &Arc<AtomicU64>,
+    liveness: &Arc<Liveness>,
     store: &Arc<Store>,
     threads: usize,
     dimensions: usize,
@@ -323,7 +322,7 @@ fn source<'a>(
         generation: state.meta.generation,
         checked: state.meta.checked,
         complete: state.meta.complete && !state.stale,
-        pending: Arc::clone(pending),
+        liveness: Arc::clone(liveness),
         parts: columns.parts(),
         dimensions,
         searcher: state.searcher.clone(),

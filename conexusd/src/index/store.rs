@@ -15,16 +15,17 @@
 pub mod record;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::IndexError;
 use super::chunk::ParsedFile;
 use record::{ContentKey, Entry, FileRecord};
 
 /// Changes when the meaning of the stored bytes does, or what files are parsed into; another number reindexes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const FILES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("files");
@@ -101,6 +102,7 @@ pub struct Committed {
 pub struct Store {
     database: Database,
     path: PathBuf,
+    doomed_bytes_max: u64,
 }
 
 impl Store {
@@ -127,7 +129,7 @@ impl Store {
                 )
             }
         };
-        let store = Self { database, path: path.to_owned() };
+        let store = Self { database, path: path.to_owned(), doomed_bytes_max: DOOMED_BYTES_MAX };
         if let Some(reason) = store.prepare(embedder)? {
             reset.get_or_insert(reason);
         }
@@ -265,7 +267,7 @@ impl Store {
     /// Makes all changes of a batch, durably, or none.
     pub fn commit(&self, batch: &Batch, next_file: u32) -> Result<Committed, IndexError> {
         let write = self.begin()?;
-        let committed = apply(&write, batch, next_file).map_err(|error| store_error(&self.path, error))?;
+        let committed = apply(&write, batch, next_file, self.doomed_bytes_max).map_err(|error| store_error(&self.path, error))?;
         write.commit().map_err(|error| store_error(&self.path, error))?;
         Ok(committed)
     }
@@ -283,23 +285,9 @@ impl Store {
         write.commit().map_err(|error| store_error(&self.path, error))
     }
 
-    /// Size of the file.
+    /// Bytes that the file takes on disk: it has holes.
     pub fn bytes(&self) -> u64 {
-        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
-    }
-
-    /// Number of rows and bytes by table, for reports.
-    pub fn table_sizes(&self) -> Result<Vec<(&'static str, u64, u64)>, IndexError> {
-        self.read(|read| {
-            let mut sizes = Vec::new();
-            let table = read.open_table(FILES)?;
-            sizes.push(("files", table.len()?, table.stats()?.stored_bytes()));
-            let table = read.open_table(CONTENTS)?;
-            sizes.push(("contents", table.len()?, table.stats()?.stored_bytes()));
-            let table = read.open_table(VECTORS)?;
-            sizes.push(("vectors", table.len()?, table.stats()?.stored_bytes()));
-            Ok(sizes)
-        })
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.blocks() * 512)
     }
 
     fn begin(&self) -> Result<WriteTransaction, IndexError> {
@@ -320,7 +308,7 @@ pub fn is_under(path: &[u8], folder: &[u8]) -> bool {
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
-fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32) -> Result<Committed, redb::Error> {
+fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32, doomed_bytes_max: u64) -> Result<Committed, redb::Error> {
     let mut committed = Committed::default();
     let mut references: BTreeMap<ContentKey, i64> = BTreeMap::new();
     {
@@ -338,6 +326,7 @@ fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32) -> Result<Comm
     let generation = read_u64(&meta, "generation")? + 1;
     let doomed = read_u64(&meta, "doomed_bytes")?;
     let doomed = apply_contents(write, batch, &references, generation, doomed)?;
+    let doomed = drop_doomed(write, generation, doomed, doomed_bytes_max)?;
     meta.insert("doomed_bytes", doomed.to_le_bytes().as_slice())?;
     meta.insert("generation", generation.to_le_bytes().as_slice())?;
     meta.insert("next_file", u64::from(next_file).to_le_bytes().as_slice())?;
@@ -419,22 +408,36 @@ fn apply_contents(
             vectors.insert(key, row.vectors.as_slice())?;
         }
     }
-    while doomed_bytes > DOOMED_BYTES_MAX {
-        let Some((place, bytes)) = doomed.first()?.map(|(place, bytes)| {
-            let (generation, key) = place.value();
-            ((generation, *key), bytes.value())
+    Ok(doomed_bytes)
+}
+
+/// Removes the oldest contents without files until no more than `max` bytes of them are left. Returns what is left.
+fn drop_doomed(
+    write: &WriteTransaction,
+    generation: u64,
+    mut doomed_bytes: u64,
+    max: u64,
+) -> Result<u64, redb::Error> {
+    let refs = write.open_table(REFS)?;
+    let mut contents = write.open_table(CONTENTS)?;
+    let mut vectors = write.open_table(VECTORS)?;
+    let mut doomed = write.open_table(DOOMED)?;
+    while doomed_bytes > max {
+        let Some((since, key, bytes)) = doomed.first()?.map(|(place, bytes)| {
+            let (since, key) = place.value();
+            (since, *key, bytes.value())
         }) else {
             break;
         };
         // What this very commit dooms may still be read by a search that began before it.
-        if place.0 == generation {
+        if since == generation {
             break;
         }
-        doomed.remove((place.0, &place.1))?;
+        doomed.remove((since, &key))?;
         doomed_bytes = doomed_bytes.saturating_sub(bytes);
-        if refs.get(&place.1)?.is_none() {
-            contents.remove(&place.1)?;
-            vectors.remove(&place.1)?;
+        if refs.get(&key)?.is_none() {
+            contents.remove(&key)?;
+            vectors.remove(&key)?;
         }
     }
     Ok(doomed_bytes)

@@ -95,7 +95,7 @@ impl Gathering {
             }
             Reading::Failed { error, message, remove } => {
                 trace.fail(root, &message);
-                fail(context, error, message);
+                fail(context, error, message, !remove);
                 if !remove {
                     return true;
                 }
@@ -116,13 +116,14 @@ impl Gathering {
             }
             let Some((mut trace, loan)) = self.loans.remove(&file.path) else { continue };
             let root = trace.root();
-            trace.add(root, "embedding.generate", embedding, embedded_at);
+            let span = trace.add(root, "embedding.generate", embedding, embedded_at);
+            trace.set(span, "provider", context.core.embedder.provider().as_str());
             let path = String::from_utf8_lossy(&file.path).into_owned();
             let (vectors, embedded) = match vectors {
                 Ok(vectors) => vectors,
                 Err(message) => {
                     trace.fail(root, &message);
-                    fail(context, FileError::Embed, format!("{path}: {message}"));
+                    fail(context, FileError::Embed, format!("{path}: {message}"), true);
                     continue;
                 }
             };
@@ -135,7 +136,7 @@ impl Gathering {
                         return false;
                     }
                 }
-                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic))),
+                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic)), true),
             }
         }
         true
@@ -152,7 +153,11 @@ fn vectorizer(context: &Context) -> Vectorizer<'_> {
     }
 }
 
-fn fail(context: &Context, error: FileError, message: String) {
+/// Counts a file that cannot be indexed. `settled`: nothing about it goes to the writer.
+fn fail(context: &Context, error: FileError, message: String, settled: bool) {
+    if settled {
+        context.settle(1);
+    }
     context.core.telemetry.emit(Fact::FileFailed { error });
     context.control.add_failed(error, message);
 }
