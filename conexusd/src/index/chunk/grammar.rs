@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use tree_sitter::Node;
 
 use super::outline::name;
+use super::mask::Mask;
 use super::rules;
 use super::{Kind, Language};
 
@@ -93,6 +94,8 @@ pub(super) struct Found {
     pub(super) kind: Kind,
     /// Names with what qualifies them.
     pub(super) names: Vec<(Box<str>, Option<Box<str>>)>,
+    /// Members that are no nodes of their own to visit, with their rows.
+    pub(super) members: Vec<(Box<str>, usize)>,
     /// See [`super::outline::Item::defines`].
     pub(super) defines: bool,
     /// See [`super::outline::Item::unit`].
@@ -113,6 +116,7 @@ impl Default for Found {
         Self {
             kind: Kind::Block,
             names: Vec::new(),
+            members: Vec::new(),
             defines: true,
             unit: true,
             body: None,
@@ -157,8 +161,8 @@ impl Found {
 /// A language's grammar and rules.
 pub(super) struct Grammar {
     pub(super) language: tree_sitter::Language,
-    /// Whether macros that stand where the grammar expects none are masked before parsing.
-    pub(super) masks_macros: bool,
+    /// What is blanked out before parsing.
+    pub(super) mask: Option<Mask>,
     /// Whether definitions of the same name that follow each other are one.
     pub(super) joins_clauses: bool,
     /// By kind number.
@@ -193,7 +197,7 @@ impl Grammar {
         let body_field = language.field_id_for_name("body").map_or(0, std::num::NonZeroU16::get);
         Self {
             language,
-            masks_macros: table.masks_macros,
+            mask: table.mask,
             joins_clauses: table.joins_clauses,
             rules,
             bodies,

@@ -1,9 +1,48 @@
-//! Masks: macros in C and C++ that stand where the grammar expects none, blanked out before parsing.
+//! Masks: macros that hide definitions from a grammar, blanked out before parsing.
 //!
-//! `class FMT_API Buffer {` and a lone `FMT_BEGIN_NAMESPACE` would make the parser lose everything up to the next
-//! brace. The mask has the same length, so every position in the tree is one of the text.
+//! In C and C++, `class FMT_API Buffer {` and a lone `FMT_BEGIN_NAMESPACE` would make the parser lose everything up to
+//! the next brace. In Rust, `cfg_rt! { … }` around items is only tokens. A mask has the length of its text, so every
+//! position in the tree is one of the text.
 
-/// The text with such macros replaced by spaces; `None` if there are none.
+/// A text with macros replaced by spaces; `None` if there are none.
+pub(super) type Mask = fn(&str) -> Option<Vec<u8>>;
+
+/// For Rust: the first and last line of `name! {` … `}` at the left margin, where items stand between them.
+pub(super) fn item_macros(text: &str) -> Option<Vec<u8>> {
+    let mut masked: Option<Vec<u8>> = None;
+    let mut open: Option<(usize, usize)> = None;
+    let mut wanted = false;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim();
+        match open {
+            None if is_item_macro(line) => (open, wanted) = (Some((at, at + line.trim_end().len())), false),
+            None => {}
+            Some((from, to)) if line.starts_with('}') => {
+                if wanted && content == "}" {
+                    let bytes = masked.get_or_insert_with(|| text.as_bytes().to_vec());
+                    bytes[from..to].fill(b' ');
+                    bytes[at] = b' ';
+                }
+                open = None;
+            }
+            Some(_) => wanted |= ITEM_STARTS.iter().any(|start| content.starts_with(start)),
+        }
+        at += line.len();
+    }
+    masked
+}
+
+const ITEM_STARTS: [&str; 9] =
+    ["pub ", "pub(", "fn ", "async fn ", "unsafe fn ", "impl ", "impl<", "mod ", "trait "];
+
+/// `name! {` with nothing before and after; not a macro's own definition.
+fn is_item_macro(line: &str) -> bool {
+    let Some(path) = line.trim_end().strip_suffix("! {") else { return false };
+    !path.is_empty() && path.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b':')
+}
+
+/// For C and C++: macros before names and alone on their lines.
 pub(super) fn macros(text: &str) -> Option<Vec<u8>> {
     let mut masked: Option<Vec<u8>> = None;
     let mut at = 0;
@@ -50,9 +89,11 @@ fn in_line(line: &str) -> Option<(usize, usize)> {
             }
             return None;
         }
-        let keyword =
-            matches!(word, "class" | "struct" | "union" | "static" | "inline" | "extern" | "constexpr" | "virtual");
-        if !keyword {
+        if word == "template" {
+            words.skip_angles();
+        }
+        let keyword = ["template", "class", "struct", "union", "static", "inline", "extern", "constexpr", "virtual"];
+        if !keyword.contains(&word) {
             return None;
         }
         previous = word;
@@ -96,6 +137,24 @@ impl<'a> Words<'a> {
     fn skip_arguments(&self) -> usize {
         let Some(rest) = self.line[self.at..].strip_prefix('(') else { return self.at };
         rest.find(')').map_or(self.at, |end| self.at + end + 2)
+    }
+
+    /// Goes behind `<…>`, if that is next and ends on this line.
+    fn skip_angles(&mut self) {
+        let mut depth = 0;
+        for (i, b) in self.line.bytes().enumerate().skip(self.at) {
+            match b {
+                b'<' => depth += 1,
+                b'>' => depth -= 1,
+                b' ' | b'\t' => continue,
+                _ if depth == 0 => return,
+                _ => continue,
+            }
+            if depth == 0 {
+                self.at = i + 1;
+                return;
+            }
+        }
     }
 
     fn next_word_or_pointer(&mut self) -> bool {

@@ -3,6 +3,7 @@
 //! Kinds not listed are looked into when they stand on several lines. Names are those of the grammars' `node-types.json`.
 
 use super::Language;
+use super::mask::{self, Mask};
 use super::grammar::Place::{Local, Member};
 use super::grammar::Rule::{self, Define, Enter, Group, Import, Lead, Leaf};
 use super::read::{beam, c, dotnet, functional, go, jvm, name, php, python, ruby, rust, script, shell, swift, systems};
@@ -12,7 +13,7 @@ pub(super) struct Table {
     pub(super) grammar: tree_sitter::Language,
     pub(super) rules: &'static [(&'static str, Rule)],
     pub(super) bodies: &'static str,
-    pub(super) masks_macros: bool,
+    pub(super) mask: Option<Mask>,
     pub(super) joins_clauses: bool,
     pub(super) import_calls: &'static [&'static str],
 }
@@ -23,7 +24,7 @@ impl Table {
             grammar: grammar.into(),
             rules,
             bodies: "",
-            masks_macros: false,
+            mask: None,
             joins_clauses: false,
             import_calls: &[],
         }
@@ -33,7 +34,7 @@ impl Table {
 /// The rules of a language with a grammar.
 pub(super) fn of(language: Language) -> Option<Table> {
     Some(match language {
-        Language::RUST => Table::new(tree_sitter_rust::LANGUAGE, RUST),
+        Language::RUST => Table { mask: Some(mask::item_macros), ..Table::new(tree_sitter_rust::LANGUAGE, RUST) },
         Language::PYTHON => Table::new(tree_sitter_python::LANGUAGE, PYTHON),
         Language::JAVASCRIPT => {
             Table { import_calls: SCRIPT_CALLS, ..Table::new(tree_sitter_javascript::LANGUAGE, SCRIPT) }
@@ -49,8 +50,8 @@ pub(super) fn of(language: Language) -> Option<Table> {
             ..Table::new(tree_sitter_typescript::LANGUAGE_TSX, SCRIPT)
         },
         Language::GO => Table::new(tree_sitter_go::LANGUAGE, GO),
-        Language::C => Table { masks_macros: true, ..Table::new(tree_sitter_c::LANGUAGE, C) },
-        Language::CPP => Table { masks_macros: true, ..Table::new(tree_sitter_cpp::LANGUAGE, C) },
+        Language::C => Table { mask: Some(mask::macros), ..Table::new(tree_sitter_c::LANGUAGE, C) },
+        Language::CPP => Table { mask: Some(mask::macros), ..Table::new(tree_sitter_cpp::LANGUAGE, C) },
         Language::JAVA => Table::new(tree_sitter_java::LANGUAGE, JAVA),
         Language::CSHARP => Table::new(tree_sitter_c_sharp::LANGUAGE, CSHARP),
         Language::RUBY => Table::new(tree_sitter_ruby::LANGUAGE, RUBY),
@@ -111,11 +112,12 @@ const PYTHON: Rules = &[
 
 const SCRIPT: Rules = &[
     ("comment decorator hash_bang_line", Lead),
-    ("class_body interface_body enum_body ambient_declaration statement_block object_type", Group),
+    ("class_body interface_body ambient_declaration statement_block object_type", Group),
     ("import_statement", Import(script::import)),
     ("export_statement", Define(script::export)),
     ("function_declaration generator_function_declaration function_signature", Define(name::function)),
-    ("class_declaration abstract_class_declaration type_alias_declaration enum_declaration", Define(name::type_)),
+    ("class_declaration abstract_class_declaration type_alias_declaration", Define(name::type_)),
+    ("enum_declaration", Define(script::enumeration)),
     ("interface_declaration", Define(name::interface)),
     ("internal_module module", Define(script::namespace)),
     ("method_definition method_signature abstract_method_signature", Define(name::method)),
@@ -123,8 +125,7 @@ const SCRIPT: Rules = &[
     ("lexical_declaration variable_declaration", Define(script::variable)),
     ("expression_statement", Define(script::expression)),
     ("pair", Define(script::pair)),
-    ("enum_assignment", Define(name::field)),
-    ("arrow_function function_expression generator_function", Enter(Local)),
+        ("arrow_function function_expression generator_function", Enter(Local)),
     ("class", Enter(Member)),
 ];
 

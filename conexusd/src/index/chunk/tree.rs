@@ -12,7 +12,7 @@ use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 use super::grammar::{Found, Grammar, Place, Rule, Site};
 use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
 use super::split::text_cost;
-use super::{Kind, mask};
+use super::Kind;
 
 /// Larger texts are chunked by lines: a tree takes some ten times the memory of its text.
 const PARSE_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -32,7 +32,7 @@ pub(super) fn outline(grammar: &Grammar, path: &str, lines: &Lines<'_>) -> Optio
     if lines.text.len() > PARSE_BYTES_MAX {
         return None;
     }
-    let masked = grammar.masks_macros.then(|| mask::macros(lines.text)).flatten();
+    let masked = grammar.mask.and_then(|mask| mask(lines.text));
     let source = masked.as_deref().unwrap_or(lines.text.as_bytes());
     let tree = PARSER.with_borrow_mut(|parser| parse(parser, grammar, source))?;
     Some(Walk::new(grammar, path, lines).run(&tree))
@@ -245,6 +245,10 @@ impl<'a> Walk<'a> {
                 unit: unit && i == 0,
             });
         }
+        for (name, row) in &found.members {
+            let at = self.outline.items.len() as u32;
+            self.outline.items.push(member(name, *row as u32, index, at));
+        }
         // What is inside belongs to the first name: the others follow it as empty siblings.
         self.outline.items[index as usize].end_item = self.outline.items.len() as u32;
         index
@@ -289,7 +293,9 @@ impl<'a> Walk<'a> {
         let text = self.lines.text.as_bytes();
         let line_start = self.lines.start(from) as usize;
         let before = &text[line_start..node.start_byte().max(line_start)];
-        let after = text[node.end_byte().min(text.len())..].iter().take_while(|&&b| b != b'\n');
+        let end = node.end_byte().min(text.len());
+        // Some comment nodes take their newline in.
+        let after = text[end..].iter().take_while(|&&b| b != b'\n' && text[end - 1] != b'\n');
         let alone = before.iter().all(u8::is_ascii_whitespace) || before.trim_ascii().starts_with(b"template");
         if !alone || !after.into_iter().all(u8::is_ascii_whitespace) {
             return;
@@ -354,5 +360,22 @@ impl<'a> Walk<'a> {
         }
         self.outline.costs = costs;
         self.outline
+    }
+}
+
+/// A member of an item: a definition on one line and no chunk.
+fn member(name: &str, row: u32, parent: u32, index: u32) -> Item {
+    Item {
+        kind: Kind::Field,
+        name: name.into(),
+        qualifier: None,
+        parent: Some(parent),
+        end_item: index + 1,
+        lead: row,
+        start: row,
+        end: row,
+        signature: (0, 0),
+        defines: true,
+        unit: false,
     }
 }

@@ -44,6 +44,18 @@ pub(in super::super) fn namespace(site: &Site<'_, '_>, found: &mut Found) {
     }
 }
 
+/// An enum and its members.
+pub(in super::super) fn enumeration(site: &Site<'_, '_>, found: &mut Found) {
+    let Some(name) = site.field("name") else { return };
+    found.add(Kind::Type, site.text_of(name));
+    for member in site.field("body").into_iter().flat_map(children) {
+        let key = member.child_by_field_name("name").unwrap_or(member);
+        if matches!(key.kind(), "property_identifier" | "string") {
+            found.members.push((unquote(site.text_of(key)).into(), key.start_position().row));
+        }
+    }
+}
+
 /// What a value defines for the name it is given to: a function, a class, or a function handed to a wrapper
 /// (`memo(() => …)`).
 fn value_kind(value: Node<'_>) -> Option<Kind> {
