@@ -6,8 +6,10 @@ use conexus_proto::facts::{EmbeddingError, Provider};
 
 use crate::telemetry::Telemetry;
 
+mod openai;
 mod static_model;
 
+pub use openai::{OpenAiEmbedder, OpenAiOptions};
 pub use static_model::{StaticEmbedder, StaticOptions};
 
 /// One chunk to embed.
@@ -70,12 +72,15 @@ impl EmbedError {
 pub enum EmbedderOptions {
     /// A token table on this machine.
     Static(StaticOptions),
+    /// A server that speaks OpenAI's embeddings API.
+    OpenAi(OpenAiOptions),
 }
 
 /// Makes the embedder. Loads and checks the model; a remote one is asked only if its dimensions are not configured.
 pub fn build(options: EmbedderOptions, telemetry: Telemetry) -> Result<Arc<dyn Embedder>, EmbedError> {
     Ok(match options {
         EmbedderOptions::Static(options) => Arc::new(StaticEmbedder::load(&options, telemetry)?),
+        EmbedderOptions::OpenAi(options) => Arc::new(OpenAiEmbedder::connect(options, telemetry)?),
     })
 }
 
@@ -92,12 +97,12 @@ pub fn normalize(vector: &mut [f32]) {
     let mut sums = [0.0_f32; 8];
     let (eights, rest) = vector.as_chunks::<8>();
     for eight in eights {
-        for (sum, value) in sums.iter_mut().zip(eight) {
-            *sum += value * value;
+        for place in 0..8 {
+            sums[place] += eight[place] * eight[place];
         }
     }
-    for (sum, value) in sums.iter_mut().zip(rest) {
-        *sum += value * value;
+    for (place, value) in rest.iter().enumerate() {
+        sums[place] += value * value;
     }
     let square: f32 = sums.iter().sum();
     if square > 0.0 {

@@ -131,9 +131,10 @@ pub fn file_stem(name: &str) -> &str {
 /// The number of a term in the forward index: the same in every process and release (FNV-1a, 64 bits, folded).
 #[inline]
 pub fn term_hash(term: &str) -> u32 {
-    let hash = term
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for &byte in term.as_bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
     (hash ^ (hash >> 32)) as u32
 }
 

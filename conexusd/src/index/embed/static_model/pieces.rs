@@ -79,8 +79,9 @@ impl Pieces {
             return;
         }
         let mut key = [0; CACHED_BYTES];
-        for (key, byte) in key.iter_mut().zip(word) {
-            *key = byte | 0x20;
+        key[..word.len()].copy_from_slice(word);
+        for byte in &mut key[..word.len()] {
+            *byte |= 0x20;
         }
         let place = place_of(key);
         let mut known = bag.known[place];
@@ -128,9 +129,9 @@ impl Pieces {
         let most = text.len().min(PIECE_BYTES_MAX).min(self.longest);
         let mut hashes = [0; PIECE_BYTES_MAX];
         let mut hash = HASH_START;
-        for (slot, &byte) in hashes.iter_mut().zip(&text[..most]) {
+        for (place, &byte) in text[..most].iter().enumerate() {
             hash = step(hash, byte);
-            *slot = finish(hash);
+            hashes[place] = finish(hash);
         }
         (1..=most).rev().find_map(|length| Some((self.find_hashed(&text[..length], hashes[length - 1])?, length)))
     }
