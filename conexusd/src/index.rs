@@ -143,7 +143,7 @@ impl Index {
         if options.workers == 0 {
             options.workers = std::thread::available_parallelism().map_or(1, usize::from);
         }
-        std::fs::create_dir_all(&options.folder).map_err(|source| IndexError::io(&options.folder, source))?;
+        folder::make_private(&options.folder)?;
         let own = options.folder.canonicalize().map_err(|source| IndexError::io(&options.folder, source))?;
         let filter = Filter::new(&options.root, &own, &options.include, &options.ignore, options.max_file_size)?;
         let ownership = Ownership::take(&options.folder)?;

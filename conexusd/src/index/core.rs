@@ -127,10 +127,23 @@ impl Core {
         Ok(())
     }
 
-    /// Shows what the lexical index has merged in the meantime.
+    /// Shows what the lexical index has merged in the meantime, unless a run has it.
     pub(crate) fn refresh_searcher(&self) -> Result<(), IndexError> {
-        let searcher = lock(&self.lexical).searcher().map_err(IndexError::from_tantivy)?;
-        lock(&self.state).searcher = searcher;
+        let Ok(lexical) = self.lexical.try_lock() else { return Ok(()) };
+        if self.is_stale() {
+            return Ok(());
+        }
+        let searcher = lexical.searcher().map_err(IndexError::from_tantivy)?;
+        let segments = |searcher: &tantivy::Searcher| -> Vec<_> {
+            searcher.segment_readers().iter().map(|segment| (segment.segment_id(), segment.num_docs())).collect()
+        };
+        {
+            let mut state = lock(&self.state);
+            if segments(&state.searcher) == segments(&searcher) {
+                return Ok(());
+            }
+            state.searcher = searcher;
+        }
         self.publish()
     }
 

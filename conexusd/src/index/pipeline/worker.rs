@@ -86,6 +86,9 @@ impl Gathering {
                 Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
             }
             Reading::Unfit(reason) => {
+                if reason == SkipReason::Ignored {
+                    context.control.forget();
+                }
                 context.skip(reason, 1);
                 Outcome::Remove(job.path)
             }
