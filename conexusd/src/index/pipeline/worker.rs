@@ -139,7 +139,9 @@ impl Gathering {
                         return false;
                     }
                 }
-                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic)), true),
+                Err(panic) => {
+                    fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic)), true)
+                }
             }
         }
         true

@@ -1,6 +1,6 @@
 //! Tests of references, what is kept for a while, and identities.
 
-use super::record::Stat;
+use super::record::{FileRecord, Stat};
 use super::*;
 
 fn open(folder: &Path, embedder: &str) -> (Store, Option<String>) {

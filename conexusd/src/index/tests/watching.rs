@@ -36,7 +36,9 @@ fn changes_are_followed_into_new_folders_and_out_of_the_index() {
     bench.write("deep/er/later.rs", "fn later() {}\n");
     wait_until(&index, "a later file in the new folder", has("deep/er/later.rs"));
     std::fs::rename(bench.root().join("deep"), bench.root().join("renamed")).unwrap();
-    wait_until(&index, "a renamed folder", |snapshot| has("renamed/er/new.rs")(snapshot) && !has("deep/er/new.rs")(snapshot));
+    wait_until(&index, "a renamed folder", |snapshot| {
+        has("renamed/er/new.rs")(snapshot) && !has("deep/er/new.rs")(snapshot)
+    });
     std::fs::remove_dir_all(bench.root().join("src")).unwrap();
     wait_until(&index, "a removal", |snapshot| !has("src/lib.rs")(snapshot));
     let generation = index.snapshot().generation();
@@ -46,7 +48,9 @@ fn changes_are_followed_into_new_folders_and_out_of_the_index() {
     std::thread::sleep(Duration::from_millis(600));
     assert_eq!(index.snapshot().generation(), generation, "what is ignored changes nothing");
     bench.write(".gitignore", "*.md\n");
-    wait_until(&index, "what new rules let in", |snapshot| has("target/more.py")(snapshot) && !has("README.md")(snapshot));
+    wait_until(&index, "what new rules let in", |snapshot| {
+        has("target/more.py")(snapshot) && !has("README.md")(snapshot)
+    });
     wait_until(&index, "an empty queue", |snapshot| snapshot.freshness().pending == 0);
     assert_same(&dump(&index.snapshot()), &bench.fresh_dump(), "after it was watched");
     drop(watcher);
