@@ -121,6 +121,8 @@ pub struct IndexStatus {
     pub skipped: BTreeMap<&'static str, u64>,
     /// Chunks made by the run.
     pub chunks_done: u64,
+    /// Bytes of the files indexed by the run.
+    pub bytes_done: u64,
     /// Seconds since the run started, or that it took.
     pub elapsed_seconds: f64,
     /// Files a second.

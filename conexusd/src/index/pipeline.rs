@@ -130,6 +130,7 @@ fn run_here(
         core.recover(&mut lexical, &control)?;
     }
     control.set_phase(Phase::Indexing);
+    core.liveness.found.store(0, Ordering::Relaxed);
     if *run == Run::Rebuild {
         core.set_checked(false, core.meta().checked)?;
     }
@@ -262,6 +263,11 @@ impl Context {
         }
     }
 
+    /// So many files that were found to be new or changed are settled: committed, or given up.
+    fn settle(&self, files: u64) {
+        self.core.liveness.found.fetch_sub(files, Ordering::Relaxed);
+    }
+
     /// Walks the scope and hands on what is to be read.
     fn walk(&self, jobs: &Sender<Job>) {
         let threads = self.settings.workers.clamp(1, 4);
@@ -286,7 +292,10 @@ impl Context {
                 match self.known.see(&path, stat) {
                     Verdict::Unchanged if !self.anew => self.skip(SkipReason::Unchanged, 1),
                     Verdict::Skipped(reason) if !self.anew => self.skip(reason, 1),
-                    _ => return self.hand(jobs, Job { path, absolute, stat }),
+                    _ => {
+                        self.core.liveness.found.fetch_add(1, Ordering::Relaxed);
+                        return self.hand(jobs, Job { path, absolute, stat });
+                    }
                 }
             }
             Found::Skipped(reason, count) => {

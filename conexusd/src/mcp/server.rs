@@ -65,7 +65,9 @@ impl Server {
         let root = trace.root();
         trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
         trace.set(root, "jsonrpc.request.id", request.id());
-        Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, self.greps.clone(), trace)))
+        let mut call = Call::new(self.services.clone(), context.ct.clone(), progress, self.greps.clone(), trace);
+        call.cache = context.meta.get("conexus/cache") != Some(&serde_json::Value::Bool(false));
+        Ok((request, call))
     }
 }
 

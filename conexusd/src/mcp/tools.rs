@@ -35,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) cancelled: CancellationToken,
     /// Where progress is reported, if the client asked for it.
     pub(crate) progress: Option<Progress>,
+    /// Whether a cache may answer; benchmarks say no, with `_meta`'s `conexus/cache`.
+    pub(crate) cache: bool,
     /// Places for searches through files, over all requests.
     greps: Arc<Semaphore>,
     /// The request's spans; `None` while they are lent to another thread.
@@ -50,7 +52,7 @@ impl Call {
         greps: Arc<Semaphore>,
         trace: Trace,
     ) -> Self {
-        Self { services, cancelled, progress, greps, trace: Some(trace) }
+        Self { services, cancelled, progress, cache: true, greps, trace: Some(trace) }
     }
 
     /// Sets an attribute of the root span.

@@ -86,6 +86,9 @@ impl Gathering {
                 Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
             }
             Reading::Unfit(reason) => {
+                if reason == SkipReason::Ignored {
+                    context.control.forget();
+                }
                 context.skip(reason, 1);
                 Outcome::Remove(job.path)
             }
@@ -95,7 +98,7 @@ impl Gathering {
             }
             Reading::Failed { error, message, remove } => {
                 trace.fail(root, &message);
-                fail(context, error, message);
+                fail(context, error, message, !remove);
                 if !remove {
                     return true;
                 }
@@ -116,13 +119,14 @@ impl Gathering {
             }
             let Some((mut trace, loan)) = self.loans.remove(&file.path) else { continue };
             let root = trace.root();
-            trace.add(root, "embedding.generate", embedding, embedded_at);
+            let span = trace.add(root, "embedding.generate", embedding, embedded_at);
+            trace.set(span, "provider", context.core.embedder.provider().as_str());
             let path = String::from_utf8_lossy(&file.path).into_owned();
             let (vectors, embedded) = match vectors {
                 Ok(vectors) => vectors,
                 Err(message) => {
                     trace.fail(root, &message);
-                    fail(context, FileError::Embed, format!("{path}: {message}"));
+                    fail(context, FileError::Embed, format!("{path}: {message}"), true);
                     continue;
                 }
             };
@@ -135,7 +139,9 @@ impl Gathering {
                         return false;
                     }
                 }
-                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic))),
+                Err(panic) => {
+                    fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic)), true)
+                }
             }
         }
         true
@@ -152,7 +158,11 @@ fn vectorizer(context: &Context) -> Vectorizer<'_> {
     }
 }
 
-fn fail(context: &Context, error: FileError, message: String) {
+/// Counts a file that cannot be indexed. `settled`: nothing about it goes to the writer.
+fn fail(context: &Context, error: FileError, message: String, settled: bool) {
+    if settled {
+        context.settle(1);
+    }
     context.core.telemetry.emit(Fact::FileFailed { error });
     context.control.add_failed(error, message);
 }

@@ -34,6 +34,8 @@ pub(super) struct Writer<'a> {
     next_file: u32,
     began: Instant,
     committed: Instant,
+    /// Files that the batch settles.
+    applied: u64,
     /// There is something to commit.
     dirty: bool,
 }
@@ -49,6 +51,7 @@ impl<'a> Writer<'a> {
             lexical,
             began: now,
             committed: now,
+            applied: 0,
             dirty: false,
         }
     }
@@ -118,6 +121,7 @@ impl<'a> Writer<'a> {
                 self.batch.files.insert(path, None);
             }
         }
+        self.applied += 1;
         self.dirty = true;
         context.core.telemetry.set(Gauge::QueueDepth, context.control.queue_depth() as f64);
         Ok(())
@@ -149,6 +153,7 @@ impl<'a> Writer<'a> {
         let fresh = Batch { replace: self.context.anew, ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, fresh);
         self.context.core.commit(self.lexical, &batch, &mut self.builder, self.next_file)?;
+        self.context.settle(std::mem::take(&mut self.applied));
         self.committed = Instant::now();
         Ok(())
     }
