@@ -29,3 +29,6 @@ mod fixture;
 
 /// The most requests that are answered at a time, over all connections. More are refused, and told so.
 const REQUESTS_MAX: usize = 256;
+
+/// The most `context_grep` that search at a time: each uses every processor. Others wait their turn.
+const GREPS_MAX: usize = 2;
