@@ -126,7 +126,7 @@ impl App {
         self.control = Some(tokio::spawn(async move {
             while let Some(accepted) = stop.run_until_cancelled(control.accept()).await {
                 match accepted {
-                    Ok(stream) => serve(server.clone(), stream, stop.clone()),
+                    Ok(stream) => serve(server.clone(), stream, stop.child_token()),
                     Err(error) => {
                         tracing::warn!(%error, "the control socket accepts no connection");
                         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -140,7 +140,7 @@ impl App {
     /// An MCP connection to this process itself. Needs a tokio runtime.
     pub fn connect(&self) -> BoxedStream {
         let (near, far) = tokio::io::duplex(PIPE_BYTES);
-        serve(self.server(), far, self.stop.clone());
+        serve(self.server(), far, self.stop.child_token());
         Box::new(near)
     }
 
