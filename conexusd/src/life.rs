@@ -1,11 +1,9 @@
 //! Life: telemetry of this process from its start to its end, as configured.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use conexus_config::{Config, LogFormat, LogLevel};
 
-use crate::app::TelemetryLink;
 use crate::telemetry::{self, BuildInfo, Level, Telemetry, TelemetryError, TelemetryGuard, TelemetryOptions};
 
 /// What a serving process reports, and to whom.
@@ -13,9 +11,6 @@ pub struct Reporting {
     telemetry: Telemetry,
     guard: TelemetryGuard,
 }
-
-/// How the way to the sidecar is, at any time.
-pub type Link = Arc<dyn Fn() -> TelemetryLink + Send + Sync>;
 
 impl Reporting {
     /// Starts reporting to the sidecar and mirroring log lines to standard error, and takes over `tracing` and panics.
@@ -30,15 +25,6 @@ impl Reporting {
     /// Where everything is reported.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
-    }
-
-    /// How the way to the sidecar is, for `/health`.
-    pub fn link(&self) -> Link {
-        let telemetry = self.telemetry.clone();
-        Arc::new(move || {
-            let health = telemetry.health();
-            TelemetryLink { connected: health.connected, dropped: health.dropped }
-        })
     }
 
     /// Sends what is left and says goodbye, within `deadline`.

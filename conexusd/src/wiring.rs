@@ -6,9 +6,6 @@
 //!                            └─ watcher    ┘
 //! ```
 
-mod indexing;
-mod searching;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +15,7 @@ use conexus_config::settings::Provider;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::{Indexing as _, Job, Services, TelemetryLink};
+use crate::app::{Indexer, Indexing as _, Job, Services};
 use crate::grep::GrepLimits;
 use crate::index::embed::{self, Embedder, EmbedderOptions, OpenAiOptions, StaticOptions};
 use crate::index::watch::Watcher;
@@ -41,7 +38,7 @@ const PIPE_BYTES: usize = 1 << 20;
 pub struct App {
     server: Server,
     folder: PathBuf,
-    indexing: Arc<indexing::Runner>,
+    indexing: Arc<Indexer>,
     watcher: Option<Watcher>,
     stop: CancellationToken,
     control: Option<JoinHandle<()>>,
@@ -81,7 +78,7 @@ pub fn embedder(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Embedd
 
 impl App {
     /// Becomes the owner of the configured root's index.
-    pub fn open(config: &Config, telemetry: &Telemetry, link: Arc<dyn Fn() -> TelemetryLink + Send + Sync>) -> Result<Self, IndexError> {
+    pub fn open(config: &Config, telemetry: &Telemetry) -> Result<Self, IndexError> {
         let embedder = embedder(config, telemetry).map_err(IndexError::Options)?;
         let indexer = &config.indexer;
         let options = IndexOptions {
@@ -96,13 +93,13 @@ impl App {
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone())?;
         let search = Options { cache_entries: config.search.cache_entries, max_tokens: config.search.max_tokens };
         let engine = SearchEngine::new(search, index.current(), embedder, telemetry.clone());
-        let indexing = Arc::new(indexing::Runner::new(index));
+        let indexing = Arc::new(Indexer::new(Arc::clone(&index)));
         let services = Arc::new(Services {
             root: Root::new(&root).map_err(|error| IndexError::Root(error.to_string()))?,
-            search: Arc::new(searching::Engine(engine)),
+            filter: index.filter().clone(),
+            search: Arc::new(engine),
             index: indexing.clone(),
             telemetry: telemetry.clone(),
-            telemetry_link: link,
             top_k: config.search.top_k,
             max_tokens: config.search.max_tokens,
             grep: GrepLimits::default(),
@@ -153,7 +150,7 @@ impl App {
             tracing::error!(%error, "indexer cannot start");
         }
         if watch {
-            match self.indexing.watch() {
+            match Watcher::start(self.indexing.index()) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 Err(error) => tracing::warn!(%error, "indexer cannot watch the files: changes are seen by runs only"),
             }
@@ -171,7 +168,11 @@ impl App {
         let stopped = tokio::task::spawn_blocking(move || {
             drop(watcher);
             indexing.stop();
-            indexing.wait(RUN_STOPS_WITHIN)
+            let until = Instant::now() + RUN_STOPS_WITHIN;
+            while indexing.status().running && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            !indexing.status().running
         });
         if !stopped.await.unwrap_or(false) {
             tracing::warn!("indexer is still committing: the rest is done at the next start");

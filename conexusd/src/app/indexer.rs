@@ -169,6 +169,7 @@ fn counts(progress: Option<&Progress>, freshness: crate::index::snapshot::Freshn
         files_failed: progress.map_or(0, Progress::failed_total),
         skipped,
         chunks_done: progress.map_or(0, |progress| progress.chunks),
+        bytes_done: progress.map_or(0, |progress| progress.bytes),
         elapsed_seconds: progress.map_or(0.0, |progress| progress.elapsed.as_secs_f64()),
         files_per_second: progress.map_or(0.0, |progress| progress.rate),
         eta_seconds: progress.and_then(|progress| progress.remaining).map(|left| left.as_secs_f64()),

@@ -6,7 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
-use super::session::{Made, reach};
+use super::session::reach;
 use super::{CliError, CliResult, Globals, Root};
 use crate::life::Reporting;
 use crate::owner::bridge;
@@ -40,13 +40,13 @@ pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
             return Ok(app.connect());
         }
         let mut reporting = None;
-        let make = || {
+        let report = || {
             let started = Reporting::start(&config, true).map_err(|error| error.to_string())?;
-            let made = Made { telemetry: started.telemetry().clone(), link: started.link() };
+            let telemetry = started.telemetry().clone();
             reporting = Some(started);
-            Ok(made)
+            Ok(telemetry)
         };
-        let (stream, app) = reach(&config, make).await?;
+        let (stream, app) = reach(&config, report).await?;
         if let Some(mut app) = app {
             app.keep_fresh(config.indexer.watch);
             *owned = Owned { app: Some(app), reporting };

@@ -48,7 +48,7 @@ async fn serve(
     reporting: &Reporting,
     reload: impl Fn() -> Result<Config, String>,
 ) -> CliResult {
-    let mut app = App::open(config, reporting.telemetry(), reporting.link()).map_err(CliError::failure)?;
+    let mut app = App::open(config, reporting.telemetry()).map_err(CliError::failure)?;
     app.listen().map_err(|error| CliError::failure(format!("the control socket cannot be made: {error}")))?;
     app.keep_fresh(config.indexer.watch);
     let options = HttpOptions {

@@ -1,7 +1,6 @@
 //! Session: the index's owner, found or become, behind an MCP client.
 
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conexus_config::Config;
@@ -9,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::progress::Bar;
 use super::{CliError, CliResult};
-use crate::app::TelemetryLink;
-use crate::life::Link;
 use crate::owner::BoxedStream;
 use crate::owner::client::Client;
 use crate::owner::socket;
@@ -32,8 +29,7 @@ pub struct Session {
 impl Session {
     /// Connects to the owner of the configured root's index, or becomes it for as long as the command takes.
     pub async fn open(config: &Config, name: &str) -> Result<Self, CliError> {
-        let nobody = || Ok(Made { telemetry: Telemetry::detached(), link: Arc::new(TelemetryLink::default) });
-        let (stream, own) = reach(config, nobody).await.map_err(CliError::failure)?;
+        let (stream, own) = reach(config, || Ok(Telemetry::detached())).await.map_err(CliError::failure)?;
         let client = Client::over(stream, name).await.map_err(CliError::failure)?;
         Ok(Self { client, own })
     }
@@ -88,25 +84,17 @@ impl Session {
     }
 }
 
-/// What a process that becomes the owner reports to.
-pub struct Made {
-    /// Where everything is reported.
-    pub telemetry: Telemetry,
-    /// How the way to the sidecar is.
-    pub link: Link,
-}
-
-/// A stream to the owner; the second value is this process' own index if it had to become the owner. `make` is called
-/// just before it tries to.
+/// A stream to the owner; the second value is this process' own index if it had to become the owner. `report` says
+/// where such an owner reports to, and is called just before it tries to become one.
 pub async fn reach(
     config: &Config,
-    mut make: impl FnMut() -> Result<Made, String>,
+    mut report: impl FnMut() -> Result<Telemetry, String>,
 ) -> Result<(BoxedStream, Option<App>), String> {
     let root = wiring::root(config)?;
     let folder = wiring::folder(config, &root);
     let control = folder.join(socket::NAME);
     let start = Instant::now();
-    let mut made = None;
+    let mut telemetry = None;
     loop {
         match socket::connect(&folder).await {
             Ok(Some(stream)) => return Ok((Box::new(stream), None)),
@@ -114,11 +102,11 @@ pub async fn reach(
             Err(error) => return Err(format!("{}: {error}", control.display())),
         }
         if !crate::index::folder::is_owned(&folder) {
-            let made = match &mut made {
-                Some(made) => made,
-                none => none.insert(make()?),
+            let telemetry = match &telemetry {
+                Some(telemetry) => telemetry,
+                None => telemetry.insert(report()?),
             };
-            match App::open(config, &made.telemetry, Arc::clone(&made.link)) {
+            match App::open(config, telemetry) {
                 Ok(mut app) => {
                     app.listen().map_err(|error| format!("{}: {error}", control.display()))?;
                     return Ok((app.connect(), Some(app)));
