@@ -42,7 +42,8 @@ impl Core {
     /// Starts a `conexusd serve` command made by the caller.
     pub fn start_command(command: Command) -> Self {
         let mut process = Process::start("conexusd", command);
-        let address = listening(&mut process);
+        let line = process.wait_for_line("it listens", START, |line| line["message"] == "listening");
+        let address = line["address"].as_str().expect("a listening line has an address").to_owned();
         Self { process, address }
     }
 
@@ -65,7 +66,8 @@ impl Sidecar {
         let mut command = home.command("conexus-sidecar");
         command.arg("run");
         let mut process = Process::start("conexus-sidecar", command);
-        let address = listening(&mut process);
+        let line = process.wait_for_line("it is ready", START, |line| line["message"] == "sidecar ready");
+        let address = line["metrics_address"].as_str().expect("the metrics have an address").to_owned();
         Self { process, address }
     }
 
@@ -97,9 +99,4 @@ pub fn sum(exposition: &str, metric: &str, labels: &[&str]) -> Option<f64> {
         }
     }
     found
-}
-
-fn listening(process: &mut Process) -> String {
-    let line = process.wait_for_line("it listens", START, |line| line["message"] == "listening");
-    line["address"].as_str().expect("a listening line has an address").to_owned()
 }
