@@ -119,11 +119,6 @@ impl Aggregate {
         self.state().ledger.connect(epoch, info, Instant::now())
     }
 
-    /// The last batch of an epoch that is on disk.
-    pub fn last_durable(&self, epoch: u64) -> u64 {
-        self.state().ledger.last_durable(epoch)
-    }
-
     /// Takes a batch; see [`Ledger::take`].
     pub fn take(&self, link: &Link, batch: &v1::Batch) -> Result<Taken, Rejection> {
         let checked = admit::check(batch);
@@ -273,8 +268,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let next = cause.to_string();
+        // Some libraries repeat their cause.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
         source = cause.source();
     }
     text

@@ -250,7 +250,7 @@ pub static METRICS: &[Metric] = &[
     metric("conexus_telemetry_spool_bytes", GaugeKind, &[], from!(Own(Own::SpoolBytes)),
         "Size of what waits on disk to be exported"),
     metric("conexus_telemetry_lag_seconds", GaugeKind, &[], from!(Own(Own::Lag)),
-        "Age of the oldest last snapshot among the connected cores"),
+        "Age of what is shown here: of the oldest last snapshot among the connected cores"),
     metric("conexus_telemetry_traces_sampled_total", Counter, &[label::<TraceDecision>()],
         from!(Facts(Family::TraceDecided)), "Traces that ended, kept for export or not"),
 

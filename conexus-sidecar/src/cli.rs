@@ -68,8 +68,9 @@ pub fn execute(command: Command, settings: &Settings) -> ExitCode {
         Command::Run => unreachable!("the life cycle is in main"),
         Command::Metrics(args) => metrics::execute(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "conexus-sidecar", &mut io::stdout());
-            Ok(ExitCode::SUCCESS)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "conexus-sidecar", &mut script);
+            io::stdout().write_all(&script).map(|()| ExitCode::SUCCESS).map_err(Failure::from)
         }
         Command::Health(args) => with_options(settings, |options| health::execute(&args, options)),
         Command::Tail(args) => with_options(settings, |options| client::block_on(tail::execute(&args, options))),

@@ -20,6 +20,8 @@ use tracing_subscriber::prelude::*;
 
 /// Lines that wait for a slow reader.
 const QUEUE_LINES: usize = 1024;
+/// Keys that every JSON line begins with.
+const HEAD: [&str; 4] = ["timestamp", "level", "message", "target"];
 /// How long the last lines may take to be written.
 const FLUSH_WITHIN: Duration = Duration::from_millis(200);
 
@@ -163,15 +165,20 @@ impl Visit for Fields {
 fn render(format: LogFormat, at: SystemTime, level: LogLevel, target: &str, fields: Fields) -> String {
     match format {
         LogFormat::Json => {
-            let mut line = Map::new();
-            line.insert("timestamp".into(), rfc3339(at).into());
-            line.insert("level".into(), level.as_str().into());
-            line.insert("message".into(), fields.message.into());
-            line.insert("target".into(), target.into());
-            for (name, value) in fields.rest {
-                line.entry(name).or_insert(value);
+            let quoted = |text: &str| Value::from(text).to_string();
+            let mut line = format!(
+                "{{\"timestamp\":\"{}\",\"level\":\"{}\",\"message\":{},\"target\":{}",
+                rfc3339(at),
+                level.as_str(),
+                quoted(&fields.message),
+                quoted(target)
+            );
+            let others = fields.rest.iter().filter(|(name, _)| !HEAD.contains(&name.as_str()));
+            for (name, value) in others {
+                let _ = write!(line, ",{}:{value}", quoted(name));
             }
-            format!("{}\n", Value::Object(line))
+            line.push_str("}\n");
+            line
         }
         LogFormat::Text => {
             let mut line = format!("{} {:5} {}", rfc3339(at), level.as_str().to_uppercase(), one_line(&fields.message));

@@ -25,6 +25,7 @@ use std::time::{Instant, SystemTime};
 use conexus_proto::facts::{Fact, SearchType};
 
 use crate::index::IndexError;
+use crate::index::classify::SourceType;
 use crate::index::embed::Embedder;
 use crate::index::snapshot::{ChunkRow, Current, FileRow, Freshness, Snapshot};
 use crate::telemetry::{SpanRef, Telemetry, Trace};
@@ -270,7 +271,7 @@ pub enum SearchError {
     EmptyQuery,
     #[error("top_k is {value}: 1 to {TOP_K_MAX} are allowed")]
     TopK { value: usize },
-    #[error("filters.source_types has unknown {name:?}: {} are allowed", filter::SOURCE_TYPES.join(", "))]
+    #[error("filters.source_types has unknown {name:?}: {} are allowed", SourceType::ALL.map(SourceType::as_str).join(", "))]
     UnknownSourceType { name: String },
     #[error("filters.languages has unknown {name:?}: did you mean {}?", near.join(", "))]
     UnknownLanguage { name: String, near: Vec<&'static str> },

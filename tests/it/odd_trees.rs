@@ -45,7 +45,7 @@ fn odd_names_and_contents_never_stop_a_run() {
     }
     let status =
         drive::over_http(&core.address, json!([{"call": "context_index_control", "arguments": {"action": "status"}}]));
-    let skipped = &status[0]["structured"]["skipped"];
+    let skipped = &status[0]["structured"]["files"]["skipped_by_reason"];
     for reason in ["binary", "empty", "symlink", "too_large"] {
         assert!(skipped[reason].as_u64().is_some_and(|count| count > 0), "{reason}: {status:?}");
     }

@@ -53,6 +53,11 @@ pub struct Link {
 }
 
 impl Link {
+    /// The last of the core's batches that is on disk; 0 if none.
+    pub fn last_durable(&self) -> u64 {
+        self.progress.borrow().sequence
+    }
+
     /// Whether this is still the core's newest connection.
     pub fn is_current(&self) -> bool {
         self.progress.borrow().link == self.id
@@ -106,6 +111,8 @@ pub struct Changes {
     /// What to write.
     pub writes: Writes,
     total: Tally,
+    // When the snapshots in it were taken.
+    snapshots: Vec<(u64, Option<i64>)>,
     endings: Vec<Ending>,
 }
 
@@ -133,6 +140,8 @@ pub struct CoreView {
     pub last_sequence: u64,
     /// When its last snapshot was taken, by its own clock; `None` before the first.
     pub snapshot_unix_nanos: Option<i64>,
+    /// The same of the last snapshot that is on disk, and so to be seen.
+    pub visible_unix_nanos: Option<i64>,
     /// Its gauges, by [`Gauge`] number; empty once they are too old.
     pub gauges: Vec<Option<f64>>,
     /// Requests taken up and not finished, by [`Method`] number; empty as `gauges`.
@@ -144,7 +153,6 @@ struct Epoch {
     info: Option<CoreInfo>,
     row: Row,
     dirty: bool,
-    committed: u64,
     link: Option<u64>,
     // When the link was lost, or the sidecar started without one.
     away_since: Instant,
@@ -153,6 +161,7 @@ struct Epoch {
     resync: bool,
     gauges: Vec<Option<f64>>,
     snapshot_unix_nanos: Option<i64>,
+    visible_unix_nanos: Option<i64>,
     progress: watch::Sender<Progress>,
 }
 
@@ -380,15 +389,20 @@ impl Ledger {
             ended: endings.iter().map(|ending| ending.epoch).collect(),
         };
         self.urgent = false;
-        Some(Changes { writes, total: self.total(), endings })
+        let snapshots = self.epochs.iter().map(|(epoch, core)| (*epoch, core.snapshot_unix_nanos)).collect();
+        Some(Changes { writes, total: self.total(), snapshots, endings })
     }
 
     /// The changes are on disk: makes them visible and acknowledges them.
     pub fn committed(&mut self, changes: Changes) {
         self.visible = changes.total;
+        for (epoch, taken) in changes.snapshots {
+            if let Some(core) = self.epochs.get_mut(&epoch) {
+                core.visible_unix_nanos = taken;
+            }
+        }
         for (epoch, row) in changes.writes.rows {
             if let Some(core) = self.epochs.get_mut(&epoch) {
-                core.committed = row.sequence;
                 core.progress.send_modify(|progress| progress.sequence = row.sequence);
             } else if let Some(ending) = self.endings.iter().find(|ending| ending.epoch == epoch) {
                 ending.progress.send_modify(|progress| progress.sequence = row.sequence);
@@ -433,11 +447,6 @@ impl Ledger {
         cores.sort_by_key(|core| core.epoch);
         cores
     }
-
-    /// The last batch of an epoch that is on disk; 0 if none.
-    pub fn last_durable(&self, epoch: u64) -> u64 {
-        self.epochs.get(&epoch).map_or(0, |core| core.committed)
-    }
 }
 
 impl Epoch {
@@ -445,7 +454,6 @@ impl Epoch {
         let progress = watch::Sender::new(Progress { sequence: row.sequence, ..Progress::default() });
         Self {
             info: None,
-            committed: row.sequence,
             row,
             dirty: false,
             link: None,
@@ -454,6 +462,7 @@ impl Epoch {
             resync: false,
             gauges: Vec::new(),
             snapshot_unix_nanos: None,
+            visible_unix_nanos: None,
             progress,
         }
     }
@@ -527,6 +536,7 @@ impl Epoch {
             crashed: self.row.crashed,
             last_sequence: self.row.sequence,
             snapshot_unix_nanos: self.snapshot_unix_nanos,
+            visible_unix_nanos: self.visible_unix_nanos,
             gauges: if shown { self.gauges.clone() } else { Vec::new() },
             in_flight: if shown { self.in_flight() } else { Vec::new() },
         }

@@ -250,7 +250,7 @@ impl Sampler<'_> {
     fn lag(&self) -> Option<f64> {
         let now = self.moment.now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_nanos() as i64;
         let connected = self.moment.view.cores.iter().filter(|core| core.connected);
-        let oldest = connected.filter_map(|core| core.snapshot_unix_nanos).min()?;
+        let oldest = connected.filter_map(|core| core.visible_unix_nanos).min()?;
         Some(now.saturating_sub(oldest).max(0) as f64 / 1e9)
     }
 }

@@ -71,7 +71,8 @@ impl Totals {
             .filter(|((name, _), _)| name == metric)
             .filter(|((_, own), _)| labels.iter().all(|(n, v)| own.iter().any(|(name, value)| name == n && value == v)))
             .map(|(_, value)| value)
-            .sum()
+            // An empty sum of floats is -0, which looks odd.
+            .fold(0.0, |sum, value| sum + value)
     }
 
     /// The values of a label of a metric.

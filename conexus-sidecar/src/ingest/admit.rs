@@ -13,11 +13,11 @@ pub const RECORDS_MAX: usize = 16_384;
 /// Bytes of one message at most.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a name, key, target, method or id at most.
-pub const NAME_BYTES_MAX: usize = 512;
+pub const NAME_BYTES_MAX: usize = 4 << 10;
 /// Bytes of a message or an attribute's text at most.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Attributes, events, links or stack frames of one record at most.
-pub const LIST_MAX: usize = 1024;
+pub const LIST_MAX: usize = 16_384;
 
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

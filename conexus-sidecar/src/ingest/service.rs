@@ -22,6 +22,8 @@ use crate::export::Records;
 
 /// How long a new connection may take to say `Hello`.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of a version, commit or compiler name at most: the version is shown as a label.
+const BUILD_BYTES_MAX: usize = 128;
 /// Answers that wait for a slow core.
 const ANSWERS: usize = 16;
 
@@ -80,7 +82,7 @@ impl Conversation {
             Ok(link) => link,
             Err(refused) => return self.answer(to_core::Message::Refused(refused)).await,
         };
-        let acknowledged = self.service.aggregate.last_durable(epoch);
+        let acknowledged = link.last_durable();
         self.answer(to_core::Message::Welcome(v1::Welcome {
             last_sequence: acknowledged,
             sidecar_version: env!("CARGO_PKG_VERSION").into(),
@@ -243,8 +245,8 @@ fn check_hello(hello: &v1::Hello) -> Result<(), String> {
     }
     let build = hello.build.clone().unwrap_or_default();
     for (name, text) in [("version", &build.version), ("commit", &build.commit), ("rustc", &build.rustc)] {
-        if text.len() > NAME_BYTES_MAX {
-            return Err(format!("build.{name} has {} bytes, at most {NAME_BYTES_MAX} are allowed", text.len()));
+        if text.len() > BUILD_BYTES_MAX {
+            return Err(format!("build.{name} has {} bytes, at most {BUILD_BYTES_MAX} are allowed", text.len()));
         }
     }
     Ok(())

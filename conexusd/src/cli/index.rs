@@ -57,7 +57,7 @@ pub fn summary(status: &Value) -> String {
     if failed > 0 {
         text.push_str(&format!(" {} failed, the latest: {}.", render::count(failed), status["last_error"].as_str().unwrap_or("no reason")));
     }
-    let skipped: Vec<String> = status["skipped"]
+    let skipped: Vec<String> = files["skipped_by_reason"]
         .as_object()
         .into_iter()
         .flatten()

@@ -214,9 +214,8 @@ impl Columns {
         let place = self.parts.iter().position(|part| Arc::ptr_eq(&part.segment, &inputs[0].0));
         let Some(start) = place.filter(|&start| {
             let there = self.parts.get(start..start + inputs.len());
-            there.is_some_and(|parts| {
-                parts.iter().zip(inputs).all(|(part, input)| Arc::ptr_eq(&part.segment, &input.0))
-            })
+            there
+                .is_some_and(|parts| parts.iter().zip(inputs).all(|(part, input)| Arc::ptr_eq(&part.segment, &input.0)))
         }) else {
             let _ = std::fs::remove_file(path);
             return Ok(false);

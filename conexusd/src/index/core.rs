@@ -227,7 +227,8 @@ impl Core {
             let all: Vec<u32> = in_columns.drain().collect();
             lock(&self.columns).commit(&mut SegmentBuilder::new(self.embedder.dimensions()), &all, 0)?;
         }
-        let surplus = |has: &FxHashSet<u32>| has.iter().filter(|id| !wanted.contains_key(id)).copied().collect::<Vec<_>>();
+        let surplus =
+            |has: &FxHashSet<u32>| has.iter().filter(|id| !wanted.contains_key(id)).copied().collect::<Vec<_>>();
         lexical.delete(&surplus(&in_lexical))?;
         let dead = surplus(&in_columns);
         let mut missing: Vec<u32> = lacks(&in_lexical);

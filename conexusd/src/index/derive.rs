@@ -9,10 +9,10 @@ use super::classify::{Class, classify};
 use super::embed::{Embedder, add_path, normalize};
 use super::language::Language;
 use super::lexical::{Fields, SEPARATOR};
+use super::quantize::quantize;
 use super::segment::hash32;
 use super::store::record::ContentKey;
 use super::tokenize;
-use super::quantize::quantize;
 
 /// What the segment and the lexical index take in of one file version.
 #[derive(Debug)]

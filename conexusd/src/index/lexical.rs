@@ -54,37 +54,35 @@ impl Lexical {
     /// whatever its terms depend on; without line breaks), is made anew, empty.
     pub fn open(folder: &Path, identity: &str, threads: usize) -> Result<Self, IndexError> {
         let (schema, fields) = schema();
-        let index = match Self::open_index(folder, &schema) {
-            Ok(index) if committed(&index).is_none_or(|(_, found)| found == identity) => index,
-            _ => {
-                std::fs::remove_dir_all(folder).or_else(ignore_missing).map_err(|e| IndexError::io(folder, e))?;
-                Self::open_index(folder, &schema).map_err(IndexError::from_tantivy)?
-            }
-        };
-        let reader = index
-            .reader_builder()
-            .reload_policy(ReloadPolicy::Manual)
-            .doc_store_cache_num_blocks(0)
-            .try_into()
-            .map_err(IndexError::from_tantivy)?;
+        let opened = Self::open_index(folder, &schema, Some(identity)).or_else(|_| {
+            std::fs::remove_dir_all(folder).or_else(ignore_missing)?;
+            Self::open_index(folder, &schema, None)
+        });
+        let (index, reader) = opened.map_err(IndexError::from_tantivy)?;
         Ok(Self { index, reader, writer: None, fields, identity: identity.to_owned(), threads })
     }
 
-    fn open_index(folder: &Path, schema: &Schema) -> tantivy::Result<Index> {
+    fn open_index(folder: &Path, schema: &Schema, identity: Option<&str>) -> tantivy::Result<(Index, IndexReader)> {
+        let other = |what: &str| tantivy::TantivyError::SchemaError(what.to_owned());
         std::fs::create_dir_all(folder)?;
         let directory = MmapDirectory::open(folder)?;
-        let settings = IndexSettings::default();
         let index = if Index::exists(&directory)? {
             let index = Index::open(directory)?;
             if index.schema() != *schema {
-                return Err(tantivy::TantivyError::SchemaError("another schema".to_owned()));
+                return Err(other("another schema"));
             }
             index
         } else {
-            Index::create(directory, schema.clone(), settings)?
+            Index::create(directory, schema.clone(), IndexSettings::default())?
         };
+        if identity.is_some_and(|identity| committed(&index).is_some_and(|(_, found)| found != identity)) {
+            return Err(other("another identity"));
+        }
         index.tokenizers().register("terms", TextAnalyzer::builder(SplitTokenizer::default()).build());
-        Ok(index)
+        let builder = index.reader_builder().reload_policy(ReloadPolicy::Manual).doc_store_cache_num_blocks(0);
+        // Opens every segment: what is missing or cut shows here.
+        let reader = builder.try_into()?;
+        Ok((index, reader))
     }
 
     /// The fields.
@@ -192,7 +190,8 @@ fn committed(index: &Index) -> Option<(u64, String)> {
 fn schema() -> (Schema, Fields) {
     let mut builder = Schema::builder();
     let indexing = || {
-        let indexing = TextFieldIndexing::default().set_tokenizer("terms").set_index_option(IndexRecordOption::WithFreqs);
+        let indexing =
+            TextFieldIndexing::default().set_tokenizer("terms").set_index_option(IndexRecordOption::WithFreqs);
         TextOptions::default().set_indexing_options(indexing)
     };
     let fields = Fields {

@@ -154,6 +154,10 @@ fn run_here(
     // Threads that wait to hand something over see that nobody takes it.
     drop(to_write);
     join(threads, &control);
+    if written.is_ok() && !control.is_cancelled() && !context.walked.load(Ordering::Relaxed) {
+        // The walk or all workers panicked: what was not seen is neither gone nor done.
+        return Err(IndexError::Derived("the walk broke off".to_owned()));
+    }
     let cancelled = control.is_cancelled();
     if matches!(run, Run::All | Run::Rebuild) {
         let complete = !cancelled && written.is_ok();
@@ -246,8 +250,15 @@ impl Context {
     /// Walks the scope and hands on what is to be read.
     fn walk(&self, jobs: &Sender<Job>) {
         let threads = self.settings.workers.clamp(1, 4);
-        walk(&self.filter, &self.scope, threads, &|found| self.take(found, jobs));
-        if !self.is_cancelled() {
+        let broken_off = AtomicBool::new(false);
+        walk(&self.filter, &self.scope, threads, &|found| {
+            let go_on = self.take(found, jobs);
+            if !go_on {
+                broken_off.store(true, Ordering::Relaxed);
+            }
+            go_on
+        });
+        if !self.is_cancelled() && !broken_off.into_inner() {
             self.walked.store(true, Ordering::Relaxed);
             self.control.set_walked();
         }
@@ -303,7 +314,7 @@ impl Context {
         }
         let unlisted = lock(&self.unlisted).clone();
         let kept = |path: &[u8]| unlisted.iter().any(|folder| super::store::is_under(path, folder));
-        let pick = |path: &[u8]| !self.known.was_seen(path) && !kept(path);
+        let pick = |path: &[u8]| self.known.is_missed(path) && !kept(path);
         let mut all = BTreeSet::new();
         for folder in self.scope.folders() {
             self.core.store.for_each_under(&folder, |path, _| {

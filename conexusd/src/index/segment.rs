@@ -370,11 +370,7 @@ pub fn hash32(term: &str) -> u32 {
 
 /// The hash of a name in the definitions table: that of its lower-case form.
 pub fn name_hash(name: &str) -> u64 {
-    if name.is_ascii() {
-        hash64(name.to_ascii_lowercase().as_bytes())
-    } else {
-        hash64(name.to_lowercase().as_bytes())
-    }
+    if name.is_ascii() { hash64(name.to_ascii_lowercase().as_bytes()) } else { hash64(name.to_lowercase().as_bytes()) }
 }
 
 /// The first of `0..count` for which `below` is false.

@@ -152,9 +152,8 @@ impl Snapshot {
             chunks += part.totals.0;
             terms += part.totals.1;
         }
-        let column = |segment: &tantivy::SegmentReader| -> tantivy::Result<Column<u64>> {
-            segment.fast_fields().u64("chunk")
-        };
+        let column =
+            |segment: &tantivy::SegmentReader| -> tantivy::Result<Column<u64>> { segment.fast_fields().u64("chunk") };
         let numbers = source.searcher.segment_readers().iter().map(column).collect::<tantivy::Result<_>>();
         Ok(Self {
             generation: source.generation,
@@ -266,10 +265,7 @@ impl Snapshot {
             for found in piece.part.segment.definitions_with(hash) {
                 let same_case = found.name == name;
                 let full = if same_case { hits.len() >= limit } else { others.len() >= limit };
-                if full
-                    || !piece.part.live.contains(found.file)
-                    || !same_case && found.name.to_lowercase() != lower
-                {
+                if full || !piece.part.live.contains(found.file) || !same_case && found.name.to_lowercase() != lower {
                     continue;
                 }
                 let hit = DefinitionHit {

@@ -37,7 +37,6 @@ const DOOMED: TableDefinition<'_, (u64, &[u8; 16]), u64> = TableDefinition::new(
 /// Contents that no file has any more are kept up to so many bytes, the latest ones, for branches that come back.
 const DOOMED_BYTES_MAX: u64 = 128 << 20;
 
-
 /// The store's state beside its rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -122,7 +121,10 @@ impl Store {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(path, &aside).map_err(|source| IndexError::io(path, source))?;
                 let database = builder.create(path).map_err(|error| store_error(path, error))?;
-                (database, Some(format!("the store could not be read ({error}), it was set aside as {}", aside.display())))
+                (
+                    database,
+                    Some(format!("the store could not be read ({error}), it was set aside as {}", aside.display())),
+                )
             }
         };
         let store = Self { database, path: path.to_owned() };
@@ -203,9 +205,7 @@ impl Store {
 
     /// What is known of a path.
     pub fn entry(&self, path: &[u8]) -> Result<Option<Entry>, IndexError> {
-        self.read(|read| {
-            Ok(read.open_table(FILES)?.get(path)?.and_then(|value| record::decode_entry(value.value())))
-        })
+        self.read(|read| Ok(read.open_table(FILES)?.get(path)?.and_then(|value| record::decode_entry(value.value()))))
     }
 
     /// Calls `each` with every path at or below `folder` (empty: all) and its entry.
@@ -237,9 +237,7 @@ impl Store {
     }
 
     fn content<T>(&self, key: &ContentKey, decode: fn(&[u8]) -> Option<T>) -> Result<Option<T>, IndexError> {
-        let decoded = self.read(|read| {
-            Ok(read.open_table(CONTENTS)?.get(key)?.map(|value| decode(value.value())))
-        })?;
+        let decoded = self.read(|read| Ok(read.open_table(CONTENTS)?.get(key)?.map(|value| decode(value.value()))))?;
         match decoded {
             Some(None) => Err(IndexError::Store(format!("{}: a content cannot be read", self.path.display()))),
             Some(found) => Ok(found),
@@ -319,8 +317,7 @@ impl Store {
 
 /// Whether `path` is `folder` or below it.
 pub fn is_under(path: &[u8], folder: &[u8]) -> bool {
-    folder.is_empty()
-        || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }
 
 fn apply(write: &WriteTransaction, batch: &Batch, next_file: u32) -> Result<Committed, redb::Error> {

@@ -209,7 +209,8 @@ impl Watching {
         if path.as_os_str().is_empty() {
             return;
         }
-        let rules = path.file_name().is_some_and(|name| name == ".gitignore" || name == ".ignore" || name == IGNORE_FILE);
+        let rules =
+            path.file_name().is_some_and(|name| name == ".gitignore" || name == ".ignore" || name == IGNORE_FILE);
         let is_folder = self.root.join(&path).symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
         if rules {
             // What it lets through or takes out lies around it.
@@ -327,7 +328,8 @@ fn is_passing(error: &std::io::Error) -> bool {
 
 /// Whether an event only says that somebody, ourselves perhaps, opened or read something.
 fn is_read(event: &notify::Event) -> bool {
-    matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) && !event.need_rescan()
+    matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write))
+        && !event.need_rescan()
 }
 
 fn reason(error: &notify::Error) -> String {

@@ -153,6 +153,7 @@ impl Indexing for Shared {
             files_failed: 0,
             skipped: BTreeMap::from([("ignored", 1)]),
             chunks_done: done * 2,
+            bytes_done: 0,
             elapsed_seconds: done as f64 * STEP.as_secs_f64(),
             files_per_second: 20.0,
             eta_seconds: running.then(|| (STEPS - done) as f64 / 20.0),

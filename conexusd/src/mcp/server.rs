@@ -63,7 +63,8 @@ impl Server {
         let root = trace.root();
         trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
         trace.set(root, "jsonrpc.request.id", request.id());
-        Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, trace)))
+        let cache = context.meta.get("conexus/cache") != Some(&serde_json::Value::Bool(false));
+        Ok((request, Call::new(self.services.clone(), context.ct.clone(), progress, cache, trace)))
     }
 }
 

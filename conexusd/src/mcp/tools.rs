@@ -34,6 +34,8 @@ pub(crate) struct Call {
     pub(crate) cancelled: CancellationToken,
     /// Where progress is reported, if the client asked for it.
     pub(crate) progress: Option<Progress>,
+    /// Whether a cache may answer; benchmarks say no, with `_meta`'s `conexus/cache`.
+    pub(crate) cache: bool,
     /// The request's spans; `None` while they are lent to another thread.
     trace: Option<Trace>,
 }
@@ -44,9 +46,10 @@ impl Call {
         services: Arc<Services>,
         cancelled: CancellationToken,
         progress: Option<Progress>,
+        cache: bool,
         trace: Trace,
     ) -> Self {
-        Self { services, cancelled, progress, trace: Some(trace) }
+        Self { services, cancelled, progress, cache, trace: Some(trace) }
     }
 
     /// Sets an attribute of the root span.

@@ -11,7 +11,7 @@ use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 pub const TERMS_MAX: usize = 48;
 
 /// The fields of a chunk's document and their weights.
-const FIELDS: [(&str, f32); 3] = [("text", 1.0), ("path", 1.0), ("symbol", 0.6)];
+const FIELDS: [(&str, f32); 4] = [("text", 1.0), ("path", 1.0), ("symbol", 0.6), ("scope", 0.3)];
 
 /// A term of the query and what the index knows of it.
 #[derive(Clone, Debug, PartialEq)]

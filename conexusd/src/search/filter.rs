@@ -4,43 +4,10 @@ use std::time::SystemTime;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 
-use super::rank::{PathClass, class_of};
 use super::{Filters, SearchError};
+use crate::index::classify::SourceType;
 use crate::index::language::Language;
 use crate::index::snapshot::{FileRow, Snapshot};
-
-/// The source types that a filter may name and an answer shows.
-pub const SOURCE_TYPES: [&str; 4] = ["code", "docs", "config", "test"];
-
-/// What a file is for: `test` by its path, `docs` and `config` by its language or extension, else `code`.
-pub fn source_type(path: &str, language: Language) -> &'static str {
-    if class_of(path) == PathClass::Test {
-        return "test";
-    }
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let extension = extension.to_ascii_lowercase();
-    match language.name() {
-        "markdown" => "docs",
-        "json" | "toml" | "yaml" | "ini" | "xml" => "config",
-        _ if matches!(extension.as_str(), "md" | "mdx" | "rst" | "txt" | "adoc" | "asciidoc" | "org" | "tex") => "docs",
-        _ if matches!(
-            stem.to_ascii_uppercase().as_str(),
-            "README" | "LICENSE" | "COPYING" | "CHANGELOG" | "NOTICE" | "AUTHORS"
-        ) =>
-        {
-            "docs"
-        }
-        _ if matches!(
-            extension.as_str(),
-            "json" | "json5" | "toml" | "yaml" | "yml" | "ini" | "cfg" | "conf" | "properties" | "env" | "lock" | "xml"
-        ) =>
-        {
-            "config"
-        }
-        _ => "code",
-    }
-}
 
 /// A compiled filter: the files that it lets through.
 #[derive(Debug)]
@@ -65,7 +32,7 @@ impl Allowed {
 }
 
 struct Compiled {
-    source_types: Vec<String>,
+    source_types: Vec<SourceType>,
     languages: Vec<Language>,
     paths: Option<GlobSet>,
     from: Option<SystemTime>,
@@ -74,10 +41,11 @@ struct Compiled {
 
 impl Compiled {
     fn of(filters: &Filters) -> Result<Self, SearchError> {
-        let source_types: Vec<String> = filters.source_types.iter().map(|name| name.to_lowercase()).collect();
-        if let Some(name) = source_types.iter().find(|name| !SOURCE_TYPES.contains(&name.as_str())) {
-            return Err(SearchError::UnknownSourceType { name: name.clone() });
-        }
+        let source_type = |name: &String| {
+            let unknown = || SearchError::UnknownSourceType { name: name.clone() };
+            SourceType::from_name(&name.trim().to_lowercase()).ok_or_else(unknown)
+        };
+        let source_types = filters.source_types.iter().map(source_type).collect::<Result<_, _>>()?;
         let languages = filters.languages.iter().map(|name| language(name)).collect::<Result<_, _>>()?;
         if let (Some(from), Some(to)) = (filters.modified_from, filters.modified_to)
             && from > to
@@ -90,11 +58,10 @@ impl Compiled {
 
     fn admits(&self, snapshot: &Snapshot, file: FileRow) -> bool {
         let view = snapshot.file(file);
-        (self.languages.is_empty() || self.languages.contains(&view.language))
+        (self.languages.is_empty() || self.languages.iter().any(|&other| view.language.passes(other)))
             && self.from.is_none_or(|from| view.modified >= from)
             && self.to.is_none_or(|to| view.modified <= to)
-            && (self.source_types.is_empty()
-                || self.source_types.iter().any(|name| name == source_type(view.path, view.language)))
+            && (self.source_types.is_empty() || self.source_types.contains(&view.class.source_type))
             && self.paths.as_ref().is_none_or(|globs| globs.is_match(view.path))
     }
 }
@@ -102,12 +69,9 @@ impl Compiled {
 fn language(name: &str) -> Result<Language, SearchError> {
     let lower = name.trim().to_lowercase();
     Language::from_name(&lower).ok_or_else(|| {
-        let mut near: Vec<(usize, &'static str)> = (0..=u8::MAX)
-            .map(|number| Language::from_number(number).name())
-            .map(|known| (distance(&lower, known), known))
-            .collect();
+        let mut near: Vec<(usize, &'static str)> =
+            Language::all().map(|known| (distance(&lower, known.name()), known.name())).collect();
         near.sort_unstable();
-        near.dedup();
         near.truncate(3);
         SearchError::UnknownLanguage { name: name.to_owned(), near: near.into_iter().map(|(_, name)| name).collect() }
     })

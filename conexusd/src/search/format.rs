@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use super::SearchResult;
-use super::filter::source_type;
 use super::rank::{Ranked, enclosing_definition};
 use crate::index::IndexError;
 use crate::index::chunk::Kind;
@@ -55,7 +54,7 @@ fn result(snapshot: &Snapshot, place: &Ranked, text: &FileText, left: usize) -> 
         scope: (!chunk.scope.is_empty()).then(|| chunk.scope.to_owned()),
         kind: kind_name(chunk.kind),
         language: file.language.name(),
-        source_type: source_type(file.path, file.language),
+        source_type: file.class.source_type.as_str(),
         score: place.score,
         content: content.to_owned(),
         enclosing,

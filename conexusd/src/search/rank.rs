@@ -21,7 +21,6 @@ use super::query::Query;
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 pub use features::{FEATURE_NAMES, FEATURES};
-pub use paths::{PathClass, class_of};
 pub use signals::Context;
 pub(super) use signals::enclosing_definition;
 

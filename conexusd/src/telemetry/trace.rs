@@ -319,15 +319,7 @@ impl Buffer {
     }
 
     #[inline]
-    fn push_span(
-        &mut self,
-        parent: u64,
-        name: &'static str,
-        start: Tick,
-        end: Tick,
-        kind: SpanKind,
-        flags: u8,
-    ) -> u32 {
+    fn push_span(&mut self, parent: u64, name: &'static str, start: Tick, end: Tick, kind: SpanKind, flags: u8) -> u32 {
         if self.spans >= SPANS_MAX || self.cells.len() + CELLS_RESERVE >= CELLS_MAX {
             self.spans_cut += 1;
             return 0;

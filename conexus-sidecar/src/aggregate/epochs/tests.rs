@@ -289,3 +289,13 @@ fn requests_in_flight_are_those_started_and_not_finished() {
     assert_eq!(in_flight.iter().sum::<u64>(), 3);
     assert_eq!(FAMILIES.len(), 17, "a new family of requests must be thought of here");
 }
+
+#[test]
+fn the_age_of_what_is_shown_is_that_of_the_last_commit() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    assert_eq!(ledger.cores(now)[0].visible_unix_nanos, None);
+    commit(&mut ledger);
+    assert_eq!(ledger.cores(now)[0].visible_unix_nanos, Some(1));
+}

@@ -75,11 +75,11 @@ fn a_record_with_a_bad_id_is_refused() {
 fn texts_and_lists_over_their_limits_are_refused() {
     let mut long = span();
     long.name = "x".repeat(NAME_BYTES_MAX + 1);
-    refused(&batch(record::Record::Span(long)), Reason::Size, "name of 513 bytes, at most 512");
+    refused(&batch(record::Record::Span(long)), Reason::Size, "name of 4097 bytes, at most 4096");
     let log = v1::Log { message: "x".repeat(TEXT_BYTES_MAX + 1), ..v1::Log::default() };
     refused(&batch(record::Record::Log(log)), Reason::Size, "message of 65537 bytes");
     let error = v1::Error { stack: vec![v1::Frame::default(); LIST_MAX + 1], ..v1::Error::default() };
-    refused(&batch(record::Record::Error(error)), Reason::Size, "1025 stack");
+    refused(&batch(record::Record::Error(error)), Reason::Size, "16385 stack");
     let mut many = batch(record::Record::Span(span()));
     many.records = vec![many.records[0].clone(); RECORDS_MAX + 1];
     let (_, records) = check(&many).unwrap_err();

@@ -64,9 +64,9 @@ impl Known {
         }
     }
 
-    /// Whether a path was found.
-    pub(super) fn was_seen(&self, path: &[u8]) -> bool {
-        self.entries.get(&hash(path)).is_some_and(|entry| entry.seen.load(Ordering::Relaxed))
+    /// Whether a path was known when the run began and was not found. What came during the run is not asked about.
+    pub(super) fn is_missed(&self, path: &[u8]) -> bool {
+        self.entries.get(&hash(path)).is_some_and(|entry| !entry.seen.load(Ordering::Relaxed))
     }
 }
 

@@ -23,21 +23,21 @@ use super::read::ReadFile;
 
 /// A file, ready to be written.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct Prepared {
     /// Relative to the root.
-    pub path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// Without a number: that is the writer's to give.
-    pub record: FileRecord,
+    pub(crate) record: FileRecord,
     /// The content's rows.
-    pub row: ContentRow,
+    pub(crate) row: ContentRow,
     /// For the derived indexes.
-    pub derived: Derived,
+    pub(crate) derived: Derived,
     /// Chunks that had to be embedded.
-    pub embedded: u64,
+    pub(crate) embedded: u64,
 }
 
 /// Makes vectors, and remembers some.
-pub struct Vectorizer<'a> {
+pub(crate) struct Vectorizer<'a> {
     pub(super) store: &'a Store,
     pub(super) embedder: &'a dyn Embedder,
     pub(super) recent: &'a Recent,
@@ -50,14 +50,14 @@ type TextKey = [u8; 16];
 
 /// Vectors of texts seen lately in this run: licence heads, copied functions. Two generations, each of half the size.
 #[derive(Debug)]
-pub struct Recent {
+pub(crate) struct Recent {
     half: usize,
     maps: Mutex<[FxHashMap<TextKey, Box<[i8]>>; 2]>,
 }
 
 impl Recent {
     /// Room for so many vectors.
-    pub fn new(vectors: usize) -> Self {
+    pub(crate) fn new(vectors: usize) -> Self {
         Self { half: vectors / 2, maps: Mutex::default() }
     }
 
@@ -80,7 +80,7 @@ impl Recent {
 
 /// Files whose missing vectors are made in one go.
 #[derive(Default)]
-pub struct Group {
+pub(crate) struct Group {
     files: Vec<Pending>,
     missing: usize,
 }
@@ -93,23 +93,23 @@ struct Pending {
 }
 
 /// How a file of a group ended.
-pub type Vectored = (ReadFile, Result<(Vec<i8>, u64), String>);
+pub(crate) type Vectored = (ReadFile, Result<(Vec<i8>, u64), String>);
 
 impl Group {
     /// Chunks that are to be embedded.
-    pub fn missing(&self) -> usize {
+    pub(crate) fn missing(&self) -> usize {
         self.missing
     }
 
     /// Adds a file and takes what vectors are known.
-    pub fn add(&mut self, file: ReadFile, vectorizer: &Vectorizer<'_>) {
+    pub(crate) fn add(&mut self, file: ReadFile, vectorizer: &Vectorizer<'_>) {
         let pending = vectorizer.known(file);
         self.missing += pending.missing.len();
         self.files.push(pending);
     }
 
     /// Embeds what is missing. A failure costs the files of the batch that failed, no others.
-    pub fn finish(self, vectorizer: &Vectorizer<'_>) -> Vec<Vectored> {
+    pub(crate) fn finish(self, vectorizer: &Vectorizer<'_>) -> Vec<Vectored> {
         let mut files = self.files;
         let errors = vectorizer.embed(&mut files);
         let ended = files.into_iter().zip(errors).map(|(pending, error)| {
@@ -212,7 +212,13 @@ fn take(
 }
 
 /// Everything the writer needs of a file with its vectors.
-pub fn prepare(file: ReadFile, vectors: &[i8], embedded: u64, fields: &Fields, embedder: &dyn Embedder) -> Prepared {
+pub(crate) fn prepare(
+    file: ReadFile,
+    vectors: &[i8],
+    embedded: u64,
+    fields: &Fields,
+    embedder: &dyn Embedder,
+) -> Prepared {
     let derived = derive(source(&file, vectors), fields, embedder);
     let row = ContentRow { content: encode_content(&file.text, &file.parsed), vectors: unsigned(vectors).to_vec() };
     let record = FileRecord { id: 0, stat: file.stat, content: file.key, language: file.language.number() };
@@ -234,7 +240,7 @@ fn source<'a>(file: &'a ReadFile, vectors: &'a [i8]) -> Source<'a> {
 }
 
 /// The text of a chunk.
-pub fn text_of<'a>(text: &'a str, chunk: &Chunk) -> &'a str {
+pub(crate) fn text_of<'a>(text: &'a str, chunk: &Chunk) -> &'a str {
     text.get(chunk.start_byte as usize..chunk.end_byte as usize).unwrap_or_default()
 }
 

@@ -18,37 +18,37 @@ use crate::index::walk::{class_of, stat_of};
 
 /// A file to read.
 #[derive(Debug)]
-pub struct Job {
+pub(crate) struct Job {
     /// Relative to the root.
-    pub path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// To open it with.
-    pub absolute: PathBuf,
+    pub(crate) absolute: PathBuf,
     /// As the walk saw it.
-    pub stat: Stat,
+    pub(crate) stat: Stat,
 }
 
 /// A file that was read and parsed.
 #[derive(Debug)]
-pub struct ReadFile {
+pub(crate) struct ReadFile {
     /// Relative to the root.
-    pub path: Vec<u8>,
+    pub(crate) path: Vec<u8>,
     /// As it was when it was read.
-    pub stat: Stat,
+    pub(crate) stat: Stat,
     /// Of its bytes and language.
-    pub key: ContentKey,
+    pub(crate) key: ContentKey,
     /// By path and text.
-    pub language: Language,
+    pub(crate) language: Language,
     /// Decoded.
-    pub text: String,
+    pub(crate) text: String,
     /// Of the text.
-    pub parsed: ParsedFile,
+    pub(crate) parsed: ParsedFile,
     /// The version that is in the index now, if any.
-    pub old: Option<FileRecord>,
+    pub(crate) old: Option<FileRecord>,
 }
 
 /// What reading a file gave.
 #[derive(Debug)]
-pub enum Reading {
+pub(crate) enum Reading {
     /// A new version.
     File(Box<ReadFile>),
     /// The content is as before: only the stat is new.
@@ -64,7 +64,7 @@ pub enum Reading {
 }
 
 /// Reads a file. `anew`: parse it even if the index has this content.
-pub fn read(job: &Job, store: &Store, max_bytes: u64, anew: bool) -> Reading {
+pub(crate) fn read(job: &Job, store: &Store, max_bytes: u64, anew: bool) -> Reading {
     let (bytes, stat) = match read_bytes(&job.absolute, max_bytes) {
         Ok(read) => read,
         Err(reading) => return reading,
@@ -103,7 +103,9 @@ pub fn read(job: &Job, store: &Store, max_bytes: u64, anew: bool) -> Reading {
 fn read_bytes(path: &Path, max_bytes: u64) -> Result<(Vec<u8>, Stat), Reading> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => Reading::Gone,
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => Reading::Unfit(SkipReason::Symlink),
+        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            Reading::Unfit(SkipReason::Symlink)
+        }
         kind => Reading::Failed {
             error: class_of(&error),
             message: format!("{}: {error}", path.display()),
@@ -137,7 +139,7 @@ fn settled(stat: Stat) -> Stat {
 }
 
 /// The key of a content.
-pub fn content_key(bytes: &[u8], language: Language) -> ContentKey {
+pub(crate) fn content_key(bytes: &[u8], language: Language) -> ContentKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(bytes);
     hasher.update(&[language.number()]);

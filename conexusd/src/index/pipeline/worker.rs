@@ -75,9 +75,7 @@ impl Gathering {
                 self.group.add(*file, &vectorizer(context));
                 return true;
             }
-            Reading::Same(record) => {
-                Outcome::Entry(job.path, Entry::Indexed(record), SkipReason::Unchanged)
-            }
+            Reading::Same(record) => Outcome::Entry(job.path, Entry::Indexed(record), SkipReason::Unchanged),
             Reading::Skip(stat, reason) => {
                 Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
             }

@@ -58,8 +58,13 @@ impl SegmentBuilder {
 
     /// Bytes held in memory.
     pub fn bytes(&self) -> usize {
-        self.files.len() + self.chunks.len() + self.definitions.len() * 32 + self.forward_hashes.len() * 3 / 2
-            + self.vectors.len() + self.means.len() + self.strings.len()
+        self.files.len()
+            + self.chunks.len()
+            + self.definitions.len() * 32
+            + self.forward_hashes.len() * 3 / 2
+            + self.vectors.len()
+            + self.means.len()
+            + self.strings.len()
     }
 
     /// Whether the segment should be written before more is added.
@@ -91,7 +96,12 @@ impl SegmentBuilder {
         let chunks = file.chunks.len() as u32;
         put32(&mut self.files, &[file.lines, first_chunk, chunks, file.terms]);
         put32(&mut self.files, &[forward_start as u32, file.forward.len() as u32]);
-        self.files.extend_from_slice(&[file.language.number(), u8::from(file.escaped), file.class.source_type as u8, file.class.flags()]);
+        self.files.extend_from_slice(&[
+            file.language.number(),
+            u8::from(file.escaped),
+            file.class.source_type as u8,
+            file.class.flags(),
+        ]);
         put32(&mut self.files, &[strings_start as u32, (self.strings.len() - strings_start) as u32, 0]);
         self.files.extend_from_slice(&file.content);
         self.counts.files += 1;

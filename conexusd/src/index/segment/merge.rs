@@ -70,8 +70,7 @@ fn sources(inputs: &[Input]) -> (Vec<Source<'_>>, Counts) {
         for row in live.iter() {
             let columns = segment.file(row);
             let to = (counts.chunks, forward, strings);
-            let source =
-                Source { segment, row, first_chunk: columns.first_chunk, chunks: columns.chunks, to };
+            let source = Source { segment, row, first_chunk: columns.first_chunk, chunks: columns.chunks, to };
             counts.files += 1;
             counts.chunks += columns.chunks;
             forward += source.segment.forward(row).1 as u32;

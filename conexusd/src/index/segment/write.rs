@@ -27,14 +27,7 @@ impl SegmentWriter {
         let file = File::create(&partial).map_err(|source| IndexError::io(&partial, source))?;
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(&[0; HEADER_BYTES]).map_err(|source| IndexError::io(&partial, source))?;
-        Ok(Self {
-            out,
-            at: HEADER_BYTES as u64,
-            sections: [(0, 0); SECTIONS],
-            next: 0,
-            path: path.to_owned(),
-            partial,
-        })
+        Ok(Self { out, at: HEADER_BYTES as u64, sections: [(0, 0); SECTIONS], next: 0, path: path.to_owned(), partial })
     }
 
     /// Starts the next section, which must be `section`.

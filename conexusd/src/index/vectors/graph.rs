@@ -51,7 +51,11 @@ impl Graph {
     }
 
     /// Builds the graph of a segment, with so many threads, unless `stop` says to. `None` if it did.
-    pub fn build(segment: &Segment, threads: usize, stop: &(dyn Fn() -> bool + Sync)) -> Result<Option<Self>, IndexError> {
+    pub fn build(
+        segment: &Segment,
+        threads: usize,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Option<Self>, IndexError> {
         let path = path_of(segment);
         let failed = |error: &dyn std::fmt::Display| IndexError::Derived(format!("{}: {error}", path.display()));
         let index = Index::new(&options(segment)).map_err(|error| failed(&error))?;

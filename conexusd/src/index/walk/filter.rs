@@ -14,18 +14,71 @@ pub const IGNORE_FILE: &str = ".conexusignore";
 
 /// Hidden folders that hold what people search for: automation, tool settings. Others are skipped.
 const HIDDEN_FOLDERS: &[&str] = &[
-    ".buildkite", ".cargo", ".changeset", ".ci", ".circleci", ".config", ".devcontainer", ".docker", ".forgejo",
-    ".gitea", ".github", ".gitlab", ".husky", ".storybook", ".vscode", ".woodpecker",
+    ".buildkite",
+    ".cargo",
+    ".changeset",
+    ".ci",
+    ".circleci",
+    ".config",
+    ".devcontainer",
+    ".docker",
+    ".forgejo",
+    ".gitea",
+    ".github",
+    ".gitlab",
+    ".husky",
+    ".storybook",
+    ".vscode",
+    ".woodpecker",
 ];
 
 /// Beginnings of the names of hidden files that are taken: settings of tools, never secrets (`.env`, `.netrc`).
 const HIDDEN_FILES: &[&str] = &[
-    ".babelrc", ".bazelrc", ".browserslistrc", ".clang-format", ".clang-tidy", ".clippy", ".codecov", ".commitlintrc",
-    ".conexusignore", ".coveragerc", ".credo.exs", ".dockerignore", ".drone.yml", ".editorconfig", ".eslintrc",
-    ".flake8", ".formatter.exs", ".gitattributes", ".gitignore", ".gitlab-ci", ".gitmodules", ".golangci",
-    ".goreleaser", ".hlint", ".jshintrc", ".luacheckrc", ".markdownlint", ".mocharc", ".pre-commit-config",
-    ".prettierrc", ".pylintrc", ".readthedocs", ".releaserc", ".rspec", ".rubocop", ".rustfmt", ".scalafmt",
-    ".semaphore", ".stylelintrc", ".stylish-haskell", ".swcrc", ".swiftlint", ".tool-versions", ".travis", ".yamllint",
+    ".babelrc",
+    ".bazelrc",
+    ".browserslistrc",
+    ".clang-format",
+    ".clang-tidy",
+    ".clippy",
+    ".codecov",
+    ".commitlintrc",
+    ".conexusignore",
+    ".coveragerc",
+    ".credo.exs",
+    ".dockerignore",
+    ".drone.yml",
+    ".editorconfig",
+    ".eslintrc",
+    ".flake8",
+    ".formatter.exs",
+    ".gitattributes",
+    ".gitignore",
+    ".gitlab-ci",
+    ".gitmodules",
+    ".golangci",
+    ".goreleaser",
+    ".hlint",
+    ".jshintrc",
+    ".luacheckrc",
+    ".markdownlint",
+    ".mocharc",
+    ".pre-commit-config",
+    ".prettierrc",
+    ".pylintrc",
+    ".readthedocs",
+    ".releaserc",
+    ".rspec",
+    ".rubocop",
+    ".rustfmt",
+    ".scalafmt",
+    ".semaphore",
+    ".stylelintrc",
+    ".stylish-haskell",
+    ".swcrc",
+    ".swiftlint",
+    ".tool-versions",
+    ".travis",
+    ".yamllint",
 ];
 
 /// Which entries of a root are for the index.
@@ -140,9 +193,10 @@ fn globs(key: &str, patterns: &[String]) -> Result<GlobSet, IndexError> {
             None => format!("**/{trimmed}"),
         };
         for form in [anchored.clone(), format!("{anchored}/**")] {
-            let glob = GlobBuilder::new(&form).literal_separator(true).build().map_err(|error| {
-                IndexError::Options(format!("{key}: `{pattern}` is not a glob: {}", error.kind()))
-            })?;
+            let glob = GlobBuilder::new(&form)
+                .literal_separator(true)
+                .build()
+                .map_err(|error| IndexError::Options(format!("{key}: `{pattern}` is not a glob: {}", error.kind())))?;
             set.add(glob);
         }
     }

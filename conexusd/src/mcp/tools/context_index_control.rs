@@ -55,9 +55,9 @@ pub(crate) fn describe() -> Tool {
             "files": {
                 "type": "object",
                 "properties": {"total": count, "done": count, "indexed": count, "failed": count, "skipped": count,
-                    "skipped_by_reason": {"type": "object", "additionalProperties": count}},
-                "required": ["total", "done", "indexed", "failed", "skipped", "skipped_by_reason"],
-                "description": "Of the run: found, done with, and of these read and indexed, failed, left out.",
+                    "skipped_by_reason": {"type": "object", "additionalProperties": count}, "bytes": count},
+                "required": ["total", "done", "indexed", "failed", "skipped", "skipped_by_reason", "bytes"],
+                "description": "Of the run: found, done with, and of these read and indexed, failed, left out; bytes of the indexed ones.",
                 "additionalProperties": false,
             },
             "chunks": {
@@ -206,6 +206,7 @@ fn structured(action: &str, message: &str, status: &IndexStatus) -> Value {
             "failed": status.files_failed,
             "skipped": status.skipped.values().sum::<u64>(),
             "skipped_by_reason": status.skipped,
+            "bytes": status.bytes_done,
         },
         "chunks": {"done": status.chunks_done, "total": status.indexed_chunks},
         "elapsed_seconds": status.elapsed_seconds,

@@ -161,7 +161,7 @@ fn read(arguments: &JsonObject, call: &Call) -> Result<SearchRequest, ToolError>
             open_ticket_ids: owned(work.texts("open_ticket_ids", LIST_MAX)),
         }),
         max_tokens: call.services.max_tokens,
-        cache: true,
+        cache: call.cache,
     };
     arguments.finish()?;
     Ok(request)

@@ -87,7 +87,9 @@ fn quoted_phrases_are_kept_and_apostrophes_are_none() {
 
 #[test]
 fn any_text_can_be_analysed() {
-    for text in ["", " ", "\u{0}", "🦀🦀", "::", "..", "a:b:c", "`", "\"", "'", "(((", "C:\\x\\y.rs:3", "\\", "#", "-->"] {
+    for text in
+        ["", " ", "\u{0}", "🦀🦀", "::", "..", "a:b:c", "`", "\"", "'", "(((", "C:\\x\\y.rs:3", "\\", "#", "-->"]
+    {
         let query = analyse(text);
         assert!(!query.parts.is_empty(), "{text:?}");
     }

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use super::Evidence;
 use super::candidates::Candidate;
-use super::paths::{self, PathClass};
+use super::paths;
+use crate::index::classify::SourceType;
 use crate::index::tokenize;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 16;
+pub const FEATURES: usize = 22;
 
 /// What each feature is. Those marked with `*` are divided by the query's greatest.
 pub const FEATURE_NAMES: [&str; FEATURES] = [
@@ -29,10 +30,19 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "path_words",    // share of the query's words, by idf, that are in its path
     "penalty",       // 1 less the factor of its path's class
     "folder_share",  // share of the last folder's words that the query has
+    "stem_words",    // share of the query's words, by idf, that are in the file's name
+    "docs",          // 1 for prose and data where the query does not ask for them
+    "platform",      // 1 for code of another platform than this machine's
+    "paired_header", // 1 for a header whose implementation is beside it
+    "depth",         // folders / 10
+    "private",       // 1 for a name that begins with an underscore or is in an internal folder
 ];
 
 /// Chunks of a file whose symbols are looked at: more say nothing of it.
 const SYMBOL_CHUNKS_MAX: u32 = 128;
+
+/// Words of file names that say nothing of what is in them.
+const NEUTRAL_WORDS: &[&str] = &["util", "utils", "utilities", "helper", "helpers", "common", "impl", "inl"];
 
 /// Shares of the base score's parts, of the best fused score.
 const COHERENCE: f32 = 0.2;
@@ -47,7 +57,7 @@ const B: f32 = 0.75;
 pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<[f32; FEATURES]> {
     let mut words = QueryWords::of(evidence);
     let mut rows: Vec<[f32; FEATURES]> =
-        candidates.iter().map(|candidate| describe(evidence, candidate, &mut words)).collect();
+        candidates.iter().map(|candidate| describe(evidence, candidate, candidates, &mut words)).collect();
     add_base(&mut rows, candidates);
     for feature in [0, 2, 3, 4, 5, 6, 7] {
         scale(&mut rows, feature);
@@ -55,7 +65,12 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
     rows
 }
 
-fn describe(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> [f32; FEATURES] {
+fn describe(
+    evidence: &Evidence<'_>,
+    candidate: &Candidate,
+    candidates: &[Candidate],
+    words: &mut QueryWords,
+) -> [f32; FEATURES] {
     let view = evidence.snapshot.file(candidate.file);
     let mut cosines = [0.0_f32; 2];
     let mut lexical: Vec<f32> = Vec::with_capacity(candidate.chunks.len());
@@ -77,9 +92,8 @@ fn describe(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWor
     let stem = paths::stem_of(view.path);
     let folder = view.path.rsplit('/').nth(1).unwrap_or_default();
     let symbols = describe_symbols(evidence, candidate, words);
-    let class = paths::class_of(view.path);
-    let excused = evidence.query.wants_tests && matches!(class, PathClass::Test | PathClass::Example);
-    let penalty = if excused { 0.0 } else { 1.0 - class.factor() };
+    let penalty = 1.0 - paths::factor(&view, evidence.query.wants_tests);
+    let is_docs = matches!(view.class.source_type, SourceType::Docs | SourceType::Config);
     [
         0.0,
         0.0,
@@ -97,7 +111,25 @@ fn describe(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWor
         words.coverage(&mut |emit| split_words(view.path, emit)),
         penalty,
         words.share_of(folder),
+        words.coverage(&mut |emit| split_words(stem, emit)),
+        f32::from(u8::from(is_docs)),
+        paths::other_platform(view.path, &evidence.query.parts[0].text),
+        f32::from(u8::from(has_implementation(evidence, candidates, view.path))),
+        view.path.matches('/').count() as f32 / 10.0,
+        f32::from(u8::from(paths::is_private(view.path))),
     ]
+}
+
+/// Whether a C or C++ header has a source file of the same name in its folder.
+fn has_implementation(evidence: &Evidence<'_>, candidates: &[Candidate], path: &str) -> bool {
+    let Some((stem, extension)) = path.rsplit_once('.') else { return false };
+    matches!(extension, "h" | "hpp" | "hh" | "hxx")
+        && candidates.iter().any(|other| {
+            let path = evidence.snapshot.file(other.file).path;
+            path.rsplit_once('.').is_some_and(|(other, extension)| {
+                other == stem && matches!(extension, "c" | "cc" | "cpp" | "cxx" | "m" | "mm")
+            })
+        })
 }
 
 /// Fills in the base score and its rank.
@@ -206,12 +238,14 @@ impl QueryWords {
 
     /// The share of a name's words that are the query's.
     fn share_of(&mut self, name: &str) -> f32 {
-        let (mut count, mut held) = (0_u32, 0_u32);
+        let (mut count, mut held, mut neutral) = (0_u32, 0_u32, 0_u32);
         split_words(name, &mut |word| {
+            let holds = self.place_of(word).is_some();
             count += 1;
-            held += u32::from(self.place_of(word).is_some());
+            held += u32::from(holds);
+            neutral += u32::from(!holds && NEUTRAL_WORDS.contains(&word));
         });
-        if count == 0 { 0.0 } else { held as f32 / count as f32 }
+        if held == 0 { 0.0 } else { held as f32 / (count - neutral) as f32 }
     }
 
     /// The share of the query's words, by idf, that `source` emits.

@@ -1,122 +1,95 @@
 //! Paths: what a file's path alone says about its worth as an answer.
 
+use crate::index::snapshot::FileView;
 use crate::search::query::split_words;
 
-/// What kind of place a path is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum PathClass {
-    /// The code itself.
-    Plain,
-    /// Tests, fixtures, benchmarks.
-    Test,
-    /// Examples, demos, tutorials.
-    Example,
-    /// Other people's code.
-    Vendored,
-    /// Made by a program.
-    Generated,
-    /// Kept for old callers.
-    Compat,
-    /// Declares or re-exports what is written elsewhere.
-    Barrel,
+/// What a file's base score is multiplied by: less for what is seldom the code asked for.
+pub(super) fn factor(file: &FileView<'_>, wants_tests: bool) -> f32 {
+    let class = file.class;
+    if (class.is_test || class.is_example) && !wants_tests {
+        return 0.3;
+    }
+    if class.is_vendored || class.is_generated || is_compat(file.path) {
+        return 0.3;
+    }
+    if class.is_barrel { 0.6 } else { 1.0 }
 }
 
-impl PathClass {
-    /// What the base score of such a file is multiplied by.
-    pub fn factor(self) -> f32 {
-        match self {
-            Self::Plain => 1.0,
-            Self::Test | Self::Example | Self::Vendored | Self::Generated | Self::Compat => 0.3,
-            Self::Barrel => 0.6,
+/// Words for what is kept for old callers.
+const COMPAT_WORDS: &[&str] =
+    &["compat", "legacy", "deprecated", "backport", "backports", "polyfill", "polyfills", "obsolete"];
+
+/// Whether the file's name or a folder's says that it is kept for old callers.
+fn is_compat(path: &str) -> bool {
+    let path = path.rsplit_once('.').map_or(path, |(path, _)| path);
+    let mut found = false;
+    split_words(path, &mut |word| found |= COMPAT_WORDS.contains(&word));
+    found
+}
+
+/// Words by which paths name platforms, and the word for them that a query may use.
+const PLATFORMS: &[(&str, &str)] = &[
+    ("win", "windows"),
+    ("win32", "windows"),
+    ("win64", "windows"),
+    ("windows", "windows"),
+    ("mingw", "windows"),
+    ("cygwin", "windows"),
+    ("msvc", "windows"),
+    ("winapi", "windows"),
+    ("darwin", "macos"),
+    ("macos", "macos"),
+    ("osx", "macos"),
+    ("mac", "macos"),
+    ("ios", "ios"),
+    ("android", "android"),
+    ("linux", "linux"),
+    ("aix", "aix"),
+    ("sunos", "solaris"),
+    ("solaris", "solaris"),
+    ("os390", "zos"),
+    ("zos", "zos"),
+    ("ibmi", "ibmi"),
+    ("os400", "ibmi"),
+    ("haiku", "haiku"),
+    ("qnx", "qnx"),
+    ("vms", "vms"),
+    ("amiga", "amiga"),
+    ("wasi", "wasi"),
+    ("wasm", "wasm"),
+    ("freebsd", "bsd"),
+    ("netbsd", "bsd"),
+    ("openbsd", "bsd"),
+    ("bsd", "bsd"),
+    ("hurd", "hurd"),
+    ("uwp", "windows"),
+];
+
+/// 1 for a file of another platform than this machine's that the query does not ask for.
+pub(super) fn other_platform(path: &str, query: &str) -> f32 {
+    let mut asked = Vec::new();
+    let platform_of = |word: &str| PLATFORMS.iter().find(|(name, _)| *name == word).map(|(_, platform)| *platform);
+    split_words(query, &mut |word| asked.extend(platform_of(word)));
+    let mut other = false;
+    let path = path.rsplit_once('.').map_or(path, |(path, _)| path);
+    for part in path.rsplit('/').take(3) {
+        let mut named = platform_of(&part.to_lowercase());
+        for word in part.split(['_', '-', '.']) {
+            named = named.or_else(|| platform_of(&word.to_lowercase()));
+        }
+        if let Some(platform) = named {
+            other |= platform != std::env::consts::OS && !asked.contains(&platform);
         }
     }
+    f32::from(u8::from(other))
 }
 
-const TEST_FOLDERS: &[&str] = &[
-    "test",
-    "tests",
-    "__tests__",
-    "testing",
-    "testdata",
-    "spec",
-    "specs",
-    "fixtures",
-    "__mocks__",
-    "mocks",
-    "bench",
-    "benches",
-    "benchmark",
-    "benchmarks",
-    "fuzz",
-    "e2e",
-];
-const EXAMPLE_FOLDERS: &[&str] =
-    &["example", "examples", "sample", "samples", "demo", "demos", "tutorial", "tutorials"];
-const VENDORED_FOLDERS: &[&str] =
-    &["vendor", "vendored", "third_party", "third-party", "thirdparty", "node_modules", "external", "deps"];
-const GENERATED_FOLDERS: &[&str] = &["generated", "gen", "dist", "build", "out", "target"];
-const COMPAT_WORDS: &[&str] = &["compat", "legacy", "deprecated", "backport", "backports", "polyfill", "polyfills"];
-const BARRELS: &[&str] = &["__init__.py", "package-info.java", "index.d.ts"];
-
-/// The class of a path. Folders decide before the file's own name.
-pub fn class_of(path: &str) -> PathClass {
-    let lower = path.to_lowercase();
-    let mut parts = lower.rsplit('/');
+/// Whether a file is meant for its own package only, by convention.
+pub(super) fn is_private(path: &str) -> bool {
+    let mut parts = path.rsplit('/');
     let name = parts.next().unwrap_or_default();
-    let mut class = PathClass::Plain;
-    for folder in parts {
-        class = match folder {
-            _ if VENDORED_FOLDERS.contains(&folder) => return PathClass::Vendored,
-            _ if TEST_FOLDERS.contains(&folder) => PathClass::Test,
-            _ if EXAMPLE_FOLDERS.contains(&folder) => PathClass::Example,
-            _ if GENERATED_FOLDERS.contains(&folder) && class == PathClass::Plain => PathClass::Generated,
-            _ if COMPAT_WORDS.iter().any(|word| has_word(folder, word)) && class == PathClass::Plain => {
-                PathClass::Compat
-            }
-            _ => class,
-        };
-    }
-    if class != PathClass::Plain {
-        return class;
-    }
-    class_of_name(name, path.rsplit('/').next().unwrap_or_default())
-}
-
-fn class_of_name(name: &str, as_written: &str) -> PathClass {
-    let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let written_stem = as_written.rsplit_once('.').map_or(as_written, |(stem, _)| stem);
-    let is_test = stem.starts_with("test_")
-        || stem.ends_with("_test")
-        || stem.ends_with("_tests")
-        || stem.ends_with(".test")
-        || stem.ends_with(".spec")
-        || stem.ends_with("_spec")
-        || stem == "conftest"
-        || written_stem.ends_with("Test")
-        || written_stem.ends_with("Tests")
-        || written_stem.ends_with("Spec")
-        || (matches!(stem, "test" | "tests") && extension != "py");
-    if is_test {
-        PathClass::Test
-    } else if BARRELS.contains(&name) {
-        PathClass::Barrel
-    } else if name.ends_with(".min.js")
-        || name.ends_with(".pb.go")
-        || name.ends_with("_pb2.py")
-        || stem.ends_with(".generated")
-    {
-        PathClass::Generated
-    } else if COMPAT_WORDS.iter().any(|word| has_word(stem, word)) {
-        PathClass::Compat
-    } else {
-        PathClass::Plain
-    }
-}
-
-fn has_word(text: &str, word: &str) -> bool {
-    let mut found = false;
-    split_words(text, &mut |part| found |= part == word);
-    found
+    (name.starts_with('_') && !name.starts_with("__"))
+        || parts.any(|folder| matches!(folder, "internal" | "_internal" | "detail" | "details" | "impl" | "private"))
 }
 
 /// Names that say nothing of the content: the folder's name stands for them.
@@ -138,26 +111,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_says_whether_it_is_the_code_itself() {
-        use PathClass::*;
-        for (path, class) in [
-            ("src/app.rs", Plain),
-            ("flask/testing.py", Plain),
-            ("starlette/testclient.py", Plain),
-            ("tests/app.rs", Test),
-            ("src/app_test.go", Test),
-            ("src/FooTest.java", Test),
-            ("src/Latest.java", Plain),
-            ("web/app.spec.ts", Test),
-            ("examples/hello.rs", Example),
-            ("vendor/zlib/test/a.c", Vendored),
-            ("api/v1/api.pb.go", Generated),
-            ("requests/compat.py", Compat),
-            ("src/legacy/http.ts", Compat),
-            ("flask/__init__.py", Barrel),
-        ] {
-            assert_eq!(class_of(path), class, "{path}");
-        }
+    fn code_of_another_platform_is_told_unless_it_is_asked_for() {
+        let foreign = if cfg!(windows) { "unix/linux.c" } else { "src/win/fs.c" };
+        assert_eq!(other_platform(foreign, "read a file"), 1.0);
+        assert_eq!(other_platform("src/sunos.c", "solaris event ports"), 0.0);
+        assert_eq!(other_platform("src/window.c", "read a file"), 0.0);
+    }
+
+    #[test]
+    fn what_is_kept_for_old_callers_is_told_by_its_words() {
+        assert!(is_compat("requests/compat.py") && is_compat("src/legacy/http.ts") && is_compat("deprecated/a.py"));
+        assert!(!is_compat("src/compatible.rs") && !is_compat("src/app.compat"));
     }
 
     #[test]

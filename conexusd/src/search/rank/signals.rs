@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Evidence;
-use super::paths::{self, PathClass};
+use super::paths;
 use crate::index::chunk::Kind;
 use crate::index::snapshot::{ChunkRow, DefinitionHit, FileRow, Snapshot};
 use crate::search::query::{Certainty, PathMention, QueryKind, SymbolMention, count_terms, split_words};
@@ -63,8 +63,7 @@ fn definition_place(evidence: &Evidence<'_>, symbol: &SymbolMention, hit: &Defin
     let weak_kind = matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
     let kind = if weak_kind { 0.5 } else { 1.0 };
     let qualified = qualifiers_fit(evidence.snapshot, symbol, hit);
-    let class = paths::class_of(evidence.snapshot.file(hit.file).path);
-    let home = if class == PathClass::Plain || evidence.query.wants_tests { 1.0 } else { 0.6 };
+    let home = 0.5 + 0.5 * paths::factor(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
     let certainty = if symbol.certainty == Certainty::Sure { 1.0 } else { 0.5 };
     let strength = case * kind * home * certainty * if qualified { 1.0 } else { 0.4 };
     let tier = match evidence.query.kind {

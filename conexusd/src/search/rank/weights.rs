@@ -4,12 +4,16 @@ use super::features::FEATURES;
 use crate::search::query::{Query, QueryKind};
 
 /// For descriptions.
-const PROSE: [f32; FEATURES] =
-    [0.88, 0.73, 0.79, 1.21, 0.53, 0.35, 0.99, 0.83, 1.17, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+const PROSE: [f32; FEATURES] = [
+    0.88, 0.73, 0.79, 1.21, 0.53, 0.35, 0.99, 0.83, 1.17, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    0.0,
+];
 
 /// For one named thing.
-const SYMBOL: [f32; FEATURES] =
-    [1.38, 0.62, 0.42, 0.55, 0.32, 0.11, 0.22, 0.34, 0.74, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+const SYMBOL: [f32; FEATURES] = [
+    1.38, 0.62, 0.42, 0.55, 0.32, 0.11, 0.22, 0.34, 0.74, 0.05, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0,
+    0.0,
+];
 
 /// The weights for a query.
 pub(super) fn of(query: &Query) -> &'static [f32; FEATURES] {

@@ -14,9 +14,10 @@ enum Step {
     LoseStream(usize),
     Goodbye(usize),
     KillCore(usize),
-    Commit,
+    BeginCommit,
+    FinishCommit,
     FailCommit,
-    KillSidecar,
+    KillSidecar { written: bool },
     Pass(u64),
 }
 
@@ -33,9 +34,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => core.clone().prop_map(Step::LoseStream),
         1 => core.clone().prop_map(Step::Goodbye),
         2 => core.prop_map(Step::KillCore),
-        6 => Just(Step::Commit),
+        6 => Just(Step::BeginCommit),
+        6 => Just(Step::FinishCommit),
         1 => Just(Step::FailCommit),
-        2 => Just(Step::KillSidecar),
+        2 => any::<bool>().prop_map(|written| Step::KillSidecar { written }),
         2 => prop_oneof![0u64..8, 3000u64..4000].prop_map(Step::Pass),
     ]
 }
@@ -43,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// What one life of a core counted, as the ledger should know it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Known {
+    sequence: u64,
     value: u64,
     sent: u64,
 }
@@ -65,6 +68,8 @@ struct World {
     epochs: u64,
     taken: HashMap<u64, Known>,
     durable: HashMap<u64, Known>,
+    // A commit that is being written, and what it will make durable.
+    writing: Option<(Changes, HashMap<u64, Known>)>,
     shown: (u64, u64),
 }
 
@@ -79,6 +84,7 @@ impl World {
             epochs: 0,
             taken: HashMap::new(),
             durable: HashMap::new(),
+            writing: None,
             shown: (0, 0),
         };
         world.cores = (0..CORES).map(|_| world.new_core()).collect();
@@ -113,13 +119,21 @@ impl World {
                 self.step(Step::LoseStream(core));
                 self.cores[core] = self.new_core();
             }
-            Step::Commit => self.commit(),
+            Step::BeginCommit => {
+                if self.writing.is_none() {
+                    self.writing = self.ledger.changes().map(|changes| (changes, self.taken.clone()));
+                }
+            }
+            Step::FinishCommit => self.finish_commit(),
             Step::FailCommit => {
-                if let Some(changes) = self.ledger.changes() {
+                if let Some((changes, _)) = self.writing.take() {
                     self.ledger.failed(changes);
                 }
             }
-            Step::KillSidecar => {
+            Step::KillSidecar { written } => {
+                if let Some((changes, durable)) = self.writing.take().filter(|_| written) {
+                    self.write(&changes, durable);
+                }
                 self.ledger = Ledger::restore(self.disk.clone(), self.now);
                 self.taken = self.durable.clone();
                 self.cores.iter_mut().for_each(|core| core.link = None);
@@ -135,7 +149,8 @@ impl World {
         let epoch = self.cores[core].epoch;
         match self.ledger.connect(epoch, serving(), self.now) {
             Ok(link) => {
-                let durable = self.ledger.last_durable(epoch);
+                let durable = link.last_durable();
+                assert!(durable <= self.durable.get(&epoch).map_or(0, |known| known.sequence));
                 self.cores[core].unacknowledged.retain(|batch| batch.sequence > durable);
                 self.cores[core].link = Some(link);
                 self.step(Step::Resend(core));
@@ -165,6 +180,7 @@ impl World {
         let outcome = take(&mut self.ledger, link, batch).expect("a good batch is never refused");
         if outcome == Taken::New {
             let known = self.taken.entry(link.epoch).or_default();
+            known.sequence = batch.sequence;
             known.sent = batch.accounting.as_ref().unwrap().sent[1];
             if let Some(snapshot) = &batch.snapshot {
                 known.value = snapshot.values.first().copied().unwrap_or(0);
@@ -172,8 +188,7 @@ impl World {
         }
     }
 
-    fn commit(&mut self) {
-        let Some(changes) = self.ledger.changes() else { return };
+    fn write(&mut self, changes: &Changes, durable: HashMap<u64, Known>) {
         if let Some(base) = &changes.writes.base {
             self.disk.base = base.clone();
         }
@@ -182,8 +197,13 @@ impl World {
             self.disk.rows.remove(epoch);
             self.disk.ended.insert(*epoch);
         }
+        self.durable = durable;
+    }
+
+    fn finish_commit(&mut self) {
+        let Some((changes, durable)) = self.writing.take() else { return };
+        self.write(&changes, durable);
         self.ledger.committed(changes);
-        self.durable = self.taken.clone();
         for core in &mut self.cores {
             if let Some(link) = &core.link {
                 let acknowledged = link.progress.borrow().sequence;
@@ -199,6 +219,10 @@ impl World {
         assert_eq!(shown, (value, sent), "what is shown is what is on disk of every life of every core");
         assert!(shown.0 >= self.shown.0 && shown.1 >= self.shown.1, "{shown:?} after {:?}", self.shown);
         self.shown = shown;
+        for link in self.cores.iter().filter_map(|core| core.link.as_ref()) {
+            let durable = self.durable.get(&link.epoch).map_or(0, |known| known.sequence);
+            assert!(link.progress.borrow().sequence <= durable, "acknowledged before it was on disk");
+        }
     }
 }
 
@@ -218,10 +242,12 @@ proptest! {
             world.connect(core);
             world.send(core, 1, 1, true);
         }
-        world.commit();
-        world.check();
+        for step in [Step::FinishCommit, Step::BeginCommit, Step::FinishCommit] {
+            world.step(step);
+            world.check();
+        }
         for core in &world.cores {
-            prop_assert_eq!(world.durable[&core.epoch], Known { value: core.value, sent: core.sent });
+            prop_assert_eq!(world.durable[&core.epoch], Known { sequence: core.sequence, value: core.value, sent: core.sent });
         }
     }
 }
