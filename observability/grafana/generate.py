@@ -288,7 +288,7 @@ def dashboard(uid, title, description, panels):
         {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus", "current": {}, "hide": 0,
          "includeAll": False, "multi": False, "options": [], "refresh": 1, "regex": ""},
         {"name": "job", "label": "Job", "type": "query", "datasource": DATASOURCE, "current": {"selected": True, "text": "conexus", "value": "conexus"},
-         "definition": "label_values(conexus_build_info, job)", "query": {"query": "label_values(conexus_build_info, job)", "refId": "job"},
+         "query": {"query": "label_values(conexus_build_info, job)", "refId": "job"},
          "hide": 0, "includeAll": False, "multi": False, "options": [], "refresh": 2, "regex": "", "sort": 1},
     ]
     links = [{"type": "dashboards", "title": "Conexus", "tags": ["conexus"], "asDropdown": False, "icon": "external link", "includeVars": True,
