@@ -23,7 +23,10 @@ fn main() -> anyhow::Result<()> {
     let telemetry = Telemetry::detached();
     let embedder = build(EmbedderOptions::Static(StaticOptions::default()), telemetry.clone())?;
     let began = Instant::now();
-    let options = IndexOptions::new(Path::new(&root), Path::new(&database))?;
+    let mut options = IndexOptions::new(Path::new(&root), Path::new(&database))?;
+    if let Ok(nice) = std::env::var("INDEX_BENCH_NICE") {
+        options.nice = nice.parse().context("INDEX_BENCH_NICE is a number")?;
+    }
     let index = Index::open(options, Arc::clone(&embedder), telemetry)?;
     println!("open: {:.3} s", began.elapsed().as_secs_f64());
     report("first run", &run(&index, &first)?);
@@ -69,8 +72,9 @@ fn report(name: &str, report: &RunReport) {
     let skipped: Vec<String> =
         progress.skipped.iter().filter(|(_, n)| *n > 0).map(|(reason, n)| format!("{n} {reason}")).collect();
     println!(
-        "{name}: {:.2} s, {} files, {} chunks ({} embedded), {:.1} MB, {:.2} MB/s, skipped {}, failed {}, peak {} MB",
+        "{name}: {:.2} s ({:.1} s of CPU so far), {} files, {} chunks ({} embedded), {:.1} MB, {:.2} MB/s, skipped {}, failed {}, peak {} MB",
         progress.elapsed.as_secs_f64(),
+        cpu_seconds(),
         progress.indexed,
         progress.chunks,
         progress.embedded,
@@ -116,6 +120,15 @@ fn time_scans(index: &Index) -> anyhow::Result<()> {
         println!("nearest, {round}: {:.2} ms a query", began.elapsed().as_secs_f64() * 1e3 / queries.len() as f64);
     }
     Ok(())
+}
+
+/// CPU time of the process.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    // Fields 14 and 15 of the line, in hundredths of a second.
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// A line of `/proc/self/status`, in kB.

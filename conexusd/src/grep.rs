@@ -84,7 +84,9 @@ pub enum GrepError {
     #[error(transparent)]
     Path(#[from] PathRefusal),
     /// The path is there and left out of the index.
-    #[error("`{0}` is left out by an ignore rule, a setting (indexer.ignore, indexer.include) or as hidden, so it is not searched")]
+    #[error(
+        "`{0}` is left out by an ignore rule, a setting (indexer.ignore, indexer.include) or as hidden, so it is not searched"
+    )]
     Ignored(String),
     /// The caller gave up.
     #[error("cancelled")]
@@ -173,7 +175,9 @@ fn matcher(request: &GrepRequest) -> Result<RegexMatcher, GrepError> {
 
 fn include(glob: &str) -> Result<GlobMatcher, GrepError> {
     if glob.starts_with('!') {
-        return Err(GrepError::Include(format!("`{glob}`: a glob that excludes (`!`) is not allowed, name what to include")));
+        return Err(GrepError::Include(format!(
+            "`{glob}`: a glob that excludes (`!`) is not allowed, name what to include"
+        )));
     }
     let glob = glob.strip_prefix("./").unwrap_or(glob);
     let anchored = match (glob.strip_suffix('/'), glob.strip_prefix('/')) {

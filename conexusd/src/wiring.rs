@@ -180,7 +180,11 @@ impl App {
     }
 }
 
-fn serve(server: Server, stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static, stop: CancellationToken) {
+fn serve(
+    server: Server,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + 'static,
+    stop: CancellationToken,
+) {
     let (reader, writer) = tokio::io::split(stream);
     let (reader, writer) = (Box::pin(reader), Box::pin(writer));
     tokio::spawn(async move {

@@ -23,6 +23,7 @@ TOOLS = {
 
 CORE, SIDECAR = 'process="conexusd"', 'process="conexus-sidecar"'
 
+FLAT = {"percentunit": 0.1, "ops": 1, "reqps": 1, "short": 1}
 GREEN, AMBER, RED, BLUE = "green", "orange", "red", "blue"
 
 
@@ -84,13 +85,16 @@ class Board:
             query["refId"] = "ABCDEFGH"[number]
         self.panels.append(panel)
 
-    def graph(self, title, description, unit, *targets, width=8, height=8, stacked=False, maximum=None, thresholds=None, empty=None):
+    def graph(self, title, description, unit, *targets, width=8, height=8, stacked=False, maximum=None, thresholds=None, empty=None, many=False):
         custom = {
             "drawStyle": "line", "lineInterpolation": "linear", "lineWidth": 1, "fillOpacity": 25 if stacked else 10,
             "gradientMode": "none", "pointSize": 4, "showPoints": "auto", "spanNulls": False, "axisPlacement": "auto",
             "stacking": {"group": "A", "mode": "normal" if stacked else "none"},
             "thresholdsStyle": {"mode": "dashed" if thresholds else "off"},
         }
+        # A graph of nothing but 0 is scaled to something that could be.
+        if unit in FLAT:
+            custom["axisSoftMax"] = FLAT[unit]
         defaults = {
             "color": {"mode": "palette-classic"}, "custom": custom, "unit": unit, "min": 0,
             "thresholds": thresholds or steps((None, GREEN)),
@@ -103,7 +107,8 @@ class Board:
             "type": "timeseries", "title": title, "description": description, "datasource": DATASOURCE,
             "fieldConfig": {"defaults": defaults, "overrides": []},
             "options": {
-                "legend": {"calcs": ["lastNotNull", "max"], "displayMode": "table", "placement": "bottom", "showLegend": True},
+                # Three rows of a table are as many as there is room for.
+                "legend": {"calcs": [] if many else ["lastNotNull", "max"], "displayMode": "list" if many else "table", "placement": "bottom", "showLegend": True},
                 "tooltip": {"mode": "multi", "sort": "desc"},
             },
             "targets": list(targets),
@@ -171,14 +176,14 @@ def overview():
 
     board.row("MCP requests")
     board.graph("MCP Request Rate", "Requests a second, by method or tool. Methods never asked for are left out.", "reqps",
-                target(used(f"sum by (method) ({rate(REQUESTS)})", REQUESTS, "method"), "{{method}}"))
+                target(used(f"sum by (method) ({rate(REQUESTS)})", REQUESTS, "method"), "{{method}}"), many=True)
     board.graph("MCP Request Latency (p95)", "Nineteen of twenty requests are faster. Points are examples: each opens its trace.", "s",
-                target(quantile(0.95, DURATION, "method"), "{{method}}", exemplar=True), empty="no requests")
+                target(quantile(0.95, DURATION, "method"), "{{method}}", exemplar=True), empty="no requests", many=True)
     board.graph("MCP Error Rate", "Share of requests that failed, by method or tool. The line is where HighMCPErrorRate begins.", "percentunit",
                 target(f"sum by (method) ({rate(ERRORS)}) / (sum by (method) ({rate(REQUESTS)}) > 0)", "{{method}}"),
-                thresholds=steps((None, GREEN), (0.05, RED)), empty="no requests")
+                thresholds=steps((None, GREEN), (0.05, RED)), empty="no requests", many=True)
     board.graph("Errors by Type", "Failed requests a second, by cause. Causes never seen are left out.", "reqps",
-                target(used(f"sum by (error_type) ({rate(ERRORS)})", ERRORS, "error_type"), "{{error_type}}"), width=12, stacked=True, empty="no error so far")
+                target(used(f"sum by (error_type) ({rate(ERRORS)})", ERRORS, "error_type"), "{{error_type}}"), width=12, stacked=True, empty="no error so far", many=True)
     board.graph("Requests in Flight", "Taken up and not yet answered.", "short",
                 target(f"sum({series('conexus_mcp_requests_in_flight')})", "in flight"), width=12)
 
@@ -188,15 +193,15 @@ def overview():
         board.graph(f"{tool}: rate", f"{purpose} Calls a second, by how they ended.", "reqps",
                     target(f"sum by (status) ({rate(REQUESTS, this)})", "{{status}}"), stacked=True)
         board.graph(f"{tool}: errors", "Failed calls a second, by cause. Causes never seen are left out.", "reqps",
-                    target(used(f"sum by (error_type) ({rate(ERRORS, this)})", ERRORS, "error_type", this), "{{error_type}}"), stacked=True, empty="no error so far")
+                    target(used(f"sum by (error_type) ({rate(ERRORS, this)})", ERRORS, "error_type", this), "{{error_type}}"), stacked=True, empty="no error so far", many=True)
         board.graph(f"{tool}: duration", "Half, nineteen of twenty, and 99 of 100 calls are faster. Points are examples: each opens its trace.", "s",
                     target(quantile(0.5, DURATION, labels=this), "p50"), target(quantile(0.95, DURATION, labels=this), "p95", exemplar=True),
-                    target(quantile(0.99, DURATION, labels=this), "p99"), empty="no calls")
+                    target(quantile(0.99, DURATION, labels=this), "p99"), empty="no calls", many=True)
 
     board.row("Search")
     board.graph("Vector Search Latency (p95)", "By lane: hybrid is a whole search, vector and bm25 are its halves. Points are examples: each opens its trace.", "s",
-                target(quantile(0.95, SEARCH, "search_type"), "{{search_type}}", exemplar=True), empty="no searches")
-    board.graph("Searches", "A second, by lane.", "ops", target(f"sum by (search_type) ({rate(SEARCH + '_count')})", "{{search_type}}"))
+                target(quantile(0.95, SEARCH, "search_type"), "{{search_type}}", exemplar=True), empty="no searches", many=True)
+    board.graph("Searches", "A second, by lane.", "ops", target(f"sum by (search_type) ({rate(SEARCH + '_count')})", "{{search_type}}"), many=True)
     board.graph("Search Cache Hit Rate", "Share of searches answered from the cache of whole answers.", "percentunit",
                 target(ratio("conexus_search_cache_hits_total", "conexus_search_cache_misses_total"), "hits"), maximum=1, empty="no searches")
 
@@ -207,9 +212,9 @@ def overview():
     board.graph("Indexing Duration of a File", "To read, chunk, embed and store it.", "s",
                 target(quantile(0.5, "conexus_indexer_indexing_duration_seconds"), "p50"), target(quantile(0.95, "conexus_indexer_indexing_duration_seconds"), "p95"), empty="nothing indexed")
     board.graph("Files Skipped", "Left out on purpose, in all, by reason. Reasons never met are left out.", "short",
-                target(f"sum by (reason) ({series('conexus_indexer_files_skipped_total')}) > 0", "{{reason}}"), empty="none so far")
+                target(f"sum by (reason) ({series('conexus_indexer_files_skipped_total')}) > 0", "{{reason}}"), empty="none so far", many=True)
     board.graph("Files Failed", "Could not be indexed, in all, by cause.", "short",
-                target(f"sum by (error_type) ({series('conexus_indexer_files_failed_total')})", "{{error_type}}"))
+                target(f"sum by (error_type) ({series('conexus_indexer_files_failed_total')})", "{{error_type}}"), many=True)
     board.graph("Store Write Latency (p95)", "To write one batch of documents.", "s",
                 target(quantile(0.95, "conexus_vectorstore_insert_duration_seconds"), "p95"), width=24, height=6, empty="nothing written")
 
@@ -227,7 +232,7 @@ def overview():
     board.graph("Memory Usage", "Of conexusd: asked for by the program, and in pages that hold it.", "bytes",
                 target(f"sum({series('conexus_runtime_allocator_allocated_bytes', CORE)})", "allocated"),
                 target(f"sum({series('conexus_runtime_allocator_active_bytes', CORE)})", "active"),
-                target(f"sum({series('process_resident_memory_bytes', CORE)})", "resident"))
+                target(f"sum({series('process_resident_memory_bytes', CORE)})", "resident"), many=True)
     board.graph("Scheduling Delay (p99)", "How late a probe task woke up: what a collector's pauses were to the Go server.", "s",
                 target(quantile(0.99, "conexus_runtime_scheduling_delay_seconds", "process"), both))
     board.graph("CPU", "Cores in use.", "short", target(f"sum by (process) ({rate('process_cpu_seconds_total')})", both))
@@ -255,20 +260,20 @@ def telemetry():
 
     board.row("From the core to the sidecar")
     records, dropped = "conexus_telemetry_records_received_total", "conexus_telemetry_records_dropped_total"
-    board.graph("Records Received", "Spans, log lines and errors taken a second.", "ops", target(f"sum by (kind) ({rate(records)})", "{{kind}}"), stacked=True)
+    board.graph("Records Received", "Spans, log lines and errors taken a second.", "ops", target(f"sum by (kind) ({rate(records)})", "{{kind}}"), stacked=True, many=True)
     board.graph("Records Dropped", "A second, by reason: ring_full, unsent_full and shutdown in the core, the others in the sidecar.", "ops",
-                target(f"sum by (reason) ({rate(dropped)})", "{{reason}}"), stacked=True)
+                target(f"sum by (reason) ({rate(dropped)})", "{{reason}}"), stacked=True, many=True)
     board.graph("Share Dropped", "Of all records that came about.", "percentunit",
-                target(f"sum by (kind) ({rate(dropped)}) / (sum by (kind) ({rate(dropped)}) + sum by (kind) ({rate(records)}) > 0)", "{{kind}}"), empty="no records")
+                target(f"sum by (kind) ({rate(dropped)}) / (sum by (kind) ({rate(dropped)}) + sum by (kind) ({rate(records)}) > 0)", "{{kind}}"), empty="no records", many=True)
     board.graph("Batches Received", "A second.", "ops", target(f"sum({rate('conexus_telemetry_batches_received_total')})", "batches"))
-    board.graph("Batches Rejected", "A second, by reason. Any is a fault.", "ops", target(f"sum by (reason) ({rate('conexus_telemetry_batches_rejected_total')})", "{{reason}}"))
+    board.graph("Batches Rejected", "A second, by reason. Any is a fault.", "ops", target(f"sum by (reason) ({rate('conexus_telemetry_batches_rejected_total')})", "{{reason}}"), many=True)
     board.graph("Telemetry Age", "Age of the oldest last snapshot among connected cores.", "s", target(f"max({series('conexus_telemetry_lag_seconds')})", "age"))
 
     board.row("From the sidecar to the backends")
     board.stat("Exporters", "Whether each is switched on and its last attempt succeeded.", "none", f"min by (exporter) ({series('conexus_telemetry_exporter_up')})",
                steps((None, AMBER), (1, GREEN)), legend="{{exporter}}", mappings=SWITCHED, width=8, height=8, text="value_and_name", graph=False)
-    board.graph("Export Failures", "Attempts a second that failed.", "ops", target(f"sum by (exporter) ({rate('conexus_telemetry_export_failures_total')})", "{{exporter}}"))
-    board.graph("Export Queue", "Records that wait to be exported.", "short", target(f"sum by (exporter) ({series('conexus_telemetry_export_queue_depth')})", "{{exporter}}"))
+    board.graph("Export Failures", "Attempts a second that failed.", "ops", target(f"sum by (exporter) ({rate('conexus_telemetry_export_failures_total')})", "{{exporter}}"), many=True)
+    board.graph("Export Queue", "Records that wait to be exported.", "short", target(f"sum by (exporter) ({series('conexus_telemetry_export_queue_depth')})", "{{exporter}}"), many=True)
     board.graph("Traces", "That ended, a second: kept for export or not.", "ops", target(f"sum by (decision) ({rate('conexus_telemetry_traces_sampled_total')})", "{{decision}}"), stacked=True, width=12)
     board.graph("Spool", "What waits on disk until a backend is reachable.", "bytes", target(f"sum({series('conexus_telemetry_spool_bytes')})", "spool"), width=12)
 

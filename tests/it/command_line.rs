@@ -68,7 +68,11 @@ fn index_says_what_it_did() {
     assert_eq!(summary["files"]["indexed"], 4, "{summary}");
     let output = run(&home, "conexusd", &["index", "--json", "--root", root]);
     let summary: Value = serde_json::from_str(&text(&output).0).expect("JSON");
-    assert_eq!((&summary["files"]["indexed"], &summary["files"]["skipped_by_reason"]["unchanged"]), (&0.into(), &4.into()), "{summary}");
+    assert_eq!(
+        (&summary["files"]["indexed"], &summary["files"]["skipped_by_reason"]["unchanged"]),
+        (&0.into(), &4.into()),
+        "{summary}"
+    );
     let output = run(&home, "conexusd", &["index", "--rebuild", "--root", root]);
     let (out, err) = text(&output);
     assert!(output.status.success() && out.contains("4 files"), "{out}{err}");

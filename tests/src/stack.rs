@@ -42,8 +42,7 @@ impl Core {
     /// Starts a `conexusd serve` command made by the caller.
     pub fn start_command(command: Command) -> Self {
         let mut process = Process::start("conexusd", command);
-        let line = process.wait_for_line("it listens", START, |line| line["message"] == "listening");
-        let address = line["address"].as_str().expect("a listening line has an address").to_owned();
+        let address = address(&mut process, "listening", "address");
         Self { process, address }
     }
 
@@ -66,8 +65,7 @@ impl Sidecar {
         let mut command = home.command("conexus-sidecar");
         command.arg("run");
         let mut process = Process::start("conexus-sidecar", command);
-        let line = process.wait_for_line("it is ready", START, |line| line["message"] == "sidecar ready");
-        let address = line["metrics_address"].as_str().expect("the metrics have an address").to_owned();
+        let address = address(&mut process, "sidecar ready", "metrics_address");
         Self { process, address }
     }
 
@@ -99,4 +97,10 @@ pub fn sum(exposition: &str, metric: &str, labels: &[&str]) -> Option<f64> {
         }
     }
     found
+}
+
+/// The address in the log line that says where a process listens.
+fn address(process: &mut Process, message: &str, field: &str) -> String {
+    let line = process.wait_for_line("it listens", START, |line| line["message"] == message);
+    line[field].as_str().expect("the line has an address").to_owned()
 }

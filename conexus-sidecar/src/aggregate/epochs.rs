@@ -4,18 +4,16 @@
 //! what was there; an epoch that ends is added to the base once. Nothing becomes visible, or is acknowledged, before
 //! its owner has written [`Changes`] to disk and said [`Ledger::committed`].
 
+mod epoch;
+
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use conexus_proto::facts::{Family, Gauge, HISTOGRAM_CELLS, Label, Method, Status};
-use conexus_proto::v1;
 use tokio::sync::watch;
 
+use self::epoch::Epoch;
 use super::store::{Persisted, Row, Writes};
-use super::tally::{
-    BATCHES, CORE_CPU_MICROS, CORE_DROPPED, CRASHES, DROPS, EMITTED, KINDS, REFUSED, REJECTED, RESTARTS, Reason, SENT,
-    Tally, VACANCIES,
-};
+use super::tally::{BATCHES, CRASHES, KINDS, REFUSED, REJECTED, RESTARTS, Reason, SENT, Tally, VACANCIES};
 use crate::ingest::admit::{Admitted, Rejection};
 
 /// How long a serving core may be away before its loss counts as a crash.
@@ -142,27 +140,10 @@ pub struct CoreView {
     pub snapshot_unix_nanos: Option<i64>,
     /// The same of the last snapshot that is on disk, and so to be seen.
     pub visible_unix_nanos: Option<i64>,
-    /// Its gauges, by [`Gauge`] number; empty once they are too old.
+    /// Its gauges, by their numbers; empty once they are too old.
     pub gauges: Vec<Option<f64>>,
-    /// Requests taken up and not finished, by [`Method`] number; empty as `gauges`.
+    /// Requests taken up and not finished, by the method's number; empty as `gauges`.
     pub in_flight: Vec<u64>,
-}
-
-#[derive(Debug)]
-struct Epoch {
-    info: Option<CoreInfo>,
-    row: Row,
-    dirty: bool,
-    link: Option<u64>,
-    // When the link was lost, or the sidecar started without one.
-    away_since: Instant,
-    fresh_link: bool,
-    // The last batch was refused: the next one's accounting has no predecessor to be compared with.
-    resync: bool,
-    gauges: Vec<Option<f64>>,
-    snapshot_unix_nanos: Option<i64>,
-    visible_unix_nanos: Option<i64>,
-    progress: watch::Sender<Progress>,
 }
 
 /// All epochs and their base.
@@ -446,115 +427,6 @@ impl Ledger {
         let mut cores: Vec<_> = self.epochs.iter().map(|(&epoch, core)| core.view(epoch, now)).collect();
         cores.sort_by_key(|core| core.epoch);
         cores
-    }
-}
-
-impl Epoch {
-    fn away(row: Row, now: Instant) -> Self {
-        let progress = watch::Sender::new(Progress { sequence: row.sequence, ..Progress::default() });
-        Self {
-            info: None,
-            row,
-            dirty: false,
-            link: None,
-            away_since: now,
-            fresh_link: false,
-            resync: false,
-            gauges: Vec::new(),
-            snapshot_unix_nanos: None,
-            visible_unix_nanos: None,
-            progress,
-        }
-    }
-
-    /// Replaces the values by the batch's, or changes nothing and says why.
-    fn apply(&mut self, batch: &Admitted, contiguous: bool) -> Result<(), Rejection> {
-        if let Some(accounting) = &batch.accounting {
-            self.check_accounting(accounting, batch.records, contiguous)?;
-        }
-        if let Some(measures) = &batch.measures {
-            for (cell, (old, new)) in self.row.tally.slots().iter().zip(&measures.cells).enumerate() {
-                if new < old {
-                    return Err(Rejection::new(Reason::Decreasing, format!("cell {cell} fell from {old} to {new}")));
-                }
-            }
-            self.row.tally.slots_mut()[..measures.cells.len()].copy_from_slice(&measures.cells);
-            if let Some(seconds) = measures.gauges[Gauge::ProcessCpuSeconds as usize] {
-                let micros = (seconds.max(0.0) * 1e6) as u64;
-                self.row.tally[CORE_CPU_MICROS] = self.row.tally[CORE_CPU_MICROS].max(micros);
-            }
-            self.gauges.clone_from(&measures.gauges);
-            self.snapshot_unix_nanos = Some(measures.unix_nanos);
-        }
-        if let Some(accounting) = &batch.accounting {
-            let slots = self.row.tally.slots_mut();
-            slots[EMITTED..EMITTED + KINDS].copy_from_slice(&accounting.emitted);
-            slots[CORE_DROPPED..CORE_DROPPED + DROPS].copy_from_slice(&accounting.dropped);
-            slots[SENT..SENT + KINDS].copy_from_slice(&accounting.sent);
-        }
-        Ok(())
-    }
-
-    fn check_accounting(
-        &self,
-        accounting: &v1::Accounting,
-        records: [u64; KINDS],
-        contiguous: bool,
-    ) -> Result<(), Rejection> {
-        let arrays = [
-            ("emitted", EMITTED, &accounting.emitted),
-            ("dropped", CORE_DROPPED, &accounting.dropped),
-            ("sent", SENT, &accounting.sent),
-        ];
-        for (name, first, values) in arrays {
-            for (i, (new, old)) in values.iter().zip(self.row.tally.range(first, values.len())).enumerate() {
-                if new < old {
-                    let detail = format!("{name}[{i}] fell from {old} to {new}");
-                    return Err(Rejection::new(Reason::Decreasing, detail));
-                }
-            }
-        }
-        for (kind, count) in records.into_iter().enumerate() {
-            let before = self.row.tally[SENT + kind];
-            let grew = accounting.sent[kind] - before;
-            if grew < count || (contiguous && grew != count) {
-                let detail = format!("sent[{kind}] grew by {grew}, and the batch has {count} such records");
-                return Err(Rejection::new(Reason::Accounting, detail));
-            }
-        }
-        Ok(())
-    }
-
-    fn view(&self, epoch: u64, now: Instant) -> CoreView {
-        let away = now.duration_since(self.away_since) >= GAUGES_AFTER_LOSS || self.row.succeeded;
-        let shown = self.snapshot_unix_nanos.is_some() && (self.link.is_some() || !away);
-        CoreView {
-            epoch,
-            info: self.info.clone(),
-            serving: self.row.serving,
-            connected: self.link.is_some(),
-            crashed: self.row.crashed,
-            last_sequence: self.row.sequence,
-            snapshot_unix_nanos: self.snapshot_unix_nanos,
-            visible_unix_nanos: self.visible_unix_nanos,
-            gauges: if shown { self.gauges.clone() } else { Vec::new() },
-            in_flight: if shown { self.in_flight() } else { Vec::new() },
-        }
-    }
-
-    fn in_flight(&self) -> Vec<u64> {
-        let (started, finished) = (Family::RequestStarted.info(), Family::RequestFinished.info());
-        let statuses = Status::VALUES.len();
-        (0..Method::VALUES.len())
-            .map(|method| {
-                let done: u64 = (0..statuses)
-                    .map(|status| finished.cell(method * statuses + status))
-                    .flat_map(|cell| self.row.tally.range(cell + 1, HISTOGRAM_CELLS - 1))
-                    .sum();
-                // A request may end between the reads of the two cells.
-                self.row.tally[started.cell(method)].saturating_sub(done)
-            })
-            .collect()
     }
 }
 

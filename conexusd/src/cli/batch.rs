@@ -51,6 +51,7 @@ fn reply(id: &Value, answer: &Value) -> Value {
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
-    let text = if file == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    let text =
+        if file == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
     text.map_err(|error| CliError::failure(format!("{}: {error}", file.display())))
 }

@@ -91,9 +91,14 @@ fn root(config: &Config) -> Finding {
 fn database(config: &Config) -> Finding {
     let path = &config.database.path;
     let probe = path.join(".doctor");
-    let written = std::fs::create_dir_all(path).and_then(|()| std::fs::write(&probe, b"x")).and_then(|()| std::fs::remove_file(&probe));
+    let written = std::fs::create_dir_all(path)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
     if let Err(error) = written {
-        return Bad(format!("index: {} cannot be written: {error}. Set database.path to a folder of yours", path.display()));
+        return Bad(format!(
+            "index: {} cannot be written: {error}. Set database.path to a folder of yours",
+            path.display()
+        ));
     }
     match free_bytes(path) {
         Some(free) if free < FREE_BYTES_WANTED => {
@@ -111,7 +116,9 @@ fn free_bytes(path: &Path) -> Option<u64> {
 fn model(config: &Config) -> Finding {
     let built = session::embedder(config, &crate::telemetry::Telemetry::detached());
     let provider = config.embedding.provider.as_str();
-    match built.and_then(|embedder| embedder.embed_query("where are sessions expired").map_err(|error| error.to_string())) {
+    match built
+        .and_then(|embedder| embedder.embed_query("where are sessions expired").map_err(|error| error.to_string()))
+    {
         Ok(vector) => Good(format!("embedding: {provider} makes vectors of {} numbers", vector.len())),
         Err(error) if config.embedding.provider == Provider::Openai => {
             Bad(format!("embedding: {error}. Check embedding.base_url, embedding.model and embedding.api_key"))
@@ -183,7 +190,11 @@ fn production_settings(config: &Config) -> Vec<Finding> {
             "tracing: on, at most one trace in ten",
             "tracing: off, or more than one trace in ten. Set observability.tracing.enabled, and sample_rate to 0.1",
         ),
-        check(observability.sentry.enabled, "errors: reported", "errors: not reported. Set observability.sentry.enabled and .dsn"),
+        check(
+            observability.sentry.enabled,
+            "errors: reported",
+            "errors: not reported. Set observability.sentry.enabled and .dsn",
+        ),
         check(
             !observability.sentry.enabled || sampled(observability.sentry.sample_rate),
             "errors: at most one in ten, as far as they are reported",

@@ -55,7 +55,11 @@ pub fn summary(status: &Value) -> String {
     );
     let failed = number(&files["failed"]);
     if failed > 0 {
-        text.push_str(&format!(" {} failed, the latest: {}.", render::count(failed), status["last_error"].as_str().unwrap_or("no reason")));
+        text.push_str(&format!(
+            " {} failed, the latest: {}.",
+            render::count(failed),
+            status["last_error"].as_str().unwrap_or("no reason")
+        ));
     }
     let skipped: Vec<String> = files["skipped_by_reason"]
         .as_object()

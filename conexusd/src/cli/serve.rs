@@ -77,7 +77,8 @@ fn access(token: &conexus_config::Token) -> AccessToken {
 /// Returns on SIGINT or SIGTERM; SIGHUP rereads the log level.
 async fn signals(reload: impl Fn() -> Result<Config, String>, reporting: &Reporting) -> Result<(), CliError> {
     let listen = |kind| signal(kind).map_err(CliError::failure);
-    let (mut interrupt, mut terminate): (Signal, Signal) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate): (Signal, Signal) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
     let mut hangup = listen(SignalKind::hangup())?;
     loop {
         tokio::select! {

@@ -49,7 +49,9 @@ impl Session {
             _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
         };
         bar.finish();
-        if ended.is_err() && let Some(own) = self.own.take() {
+        if ended.is_err()
+            && let Some(own) = self.own.take()
+        {
             own.close().await;
         }
         ended
@@ -57,7 +59,8 @@ impl Session {
 
     /// The index's state.
     pub async fn status(&mut self) -> Result<Value, CliError> {
-        let status = self.client.call_tool("context_index_control", json!({"action": "status"}), None, &mut |_| {}).await;
+        let status =
+            self.client.call_tool("context_index_control", json!({"action": "status"}), None, &mut |_| {}).await;
         status.map_err(CliError::failure)
     }
 

@@ -41,20 +41,41 @@ fn describe(status: &Value) -> String {
     let number = |value: &Value| render::count(value.as_u64().unwrap_or_default());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let fresh = match index["age_seconds"].as_f64() {
-        Some(age) => format!("checked against the disk {} ago, {} files pending", render::duration(age), number(&index["pending"])),
+        Some(age) => format!(
+            "checked against the disk {} ago, {} files pending",
+            render::duration(age),
+            number(&index["pending"])
+        ),
         None => "nothing indexed yet".to_owned(),
     };
     let run = match status["running"].as_bool() {
-        Some(true) => format!("{}: {} of {} files", text(&status["phase"]), number(&status["files"]["done"]), number(&status["files"]["total"])),
+        Some(true) => format!(
+            "{}: {} of {} files",
+            text(&status["phase"]),
+            number(&status["files"]["done"]),
+            number(&status["files"]["total"])
+        ),
         _ => "none in progress".to_owned(),
     };
     let mut lines = vec![
         format!("root    {}", text(&status["root"])),
-        format!("index   {} files, {} chunks, {}", number(&index["files"]), number(&index["chunks"]), if index["complete"] == true { "complete" } else { "not complete" }),
+        format!(
+            "index   {} files, {} chunks, {}",
+            number(&index["files"]),
+            number(&index["chunks"]),
+            if index["complete"] == true { "complete" } else { "not complete" }
+        ),
         format!("fresh   {fresh}"),
         format!("run     {run}"),
-        format!("disk    {} in {}", render::bytes(status["bytes"].as_u64().unwrap_or_default()), text(&status["folder"])),
-        format!("owner   {}", if status["served"] == true { "another process" } else { "none: nothing keeps it fresh" }),
+        format!(
+            "disk    {} in {}",
+            render::bytes(status["bytes"].as_u64().unwrap_or_default()),
+            text(&status["folder"])
+        ),
+        format!(
+            "owner   {}",
+            if status["served"] == true { "another process" } else { "none: nothing keeps it fresh" }
+        ),
     ];
     if let Some(error) = status["last_error"].as_str() {
         lines.push(format!("error   {error}"));

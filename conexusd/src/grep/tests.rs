@@ -70,8 +70,7 @@ fn case_include_and_path_narrow_the_search() {
     let (_dir, root) = tree();
     let any_case = GrepRequest { case_insensitive: true, ..request("needle") };
     let check = |path: Option<&str>, include: Option<&str>, expect: &[&str]| {
-        let request =
-            GrepRequest { path: path.map(Into::into), include: include.map(Into::into), ..any_case.clone() };
+        let request = GrepRequest { path: path.map(Into::into), include: include.map(Into::into), ..any_case.clone() };
         assert_eq!(places(&run(&root, &request).unwrap()), expect, "{path:?} {include:?}");
     };
     check(None, Some("*.py"), &["src/deep/b.py:2"]);
@@ -172,5 +171,11 @@ fn visible_is_what_no_ignore_rule_excludes() {
     let (_dir, root) = tree();
     let visible = |path: &str| files::is_visible(&root, &filter(&root), &root.path().join(path));
     assert!(visible("src/a.rs") && visible("src") && visible(".github/ci.yml") && visible("blob.bin"));
-    assert!(!visible("build/out.txt") && !visible("run.log") && !visible(".git/config") && !visible(".env") && !visible("none"));
+    assert!(
+        !visible("build/out.txt")
+            && !visible("run.log")
+            && !visible(".git/config")
+            && !visible(".env")
+            && !visible("none")
+    );
 }

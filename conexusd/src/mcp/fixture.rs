@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::app::{
-    IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused, Search, SearchFailure, Services,
-};
+use crate::app::{IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused, Search, SearchFailure, Services};
 use crate::grep::GrepLimits;
 use crate::index::snapshot::Freshness;
 use crate::index::walk::filter::Filter;
@@ -194,7 +192,8 @@ impl Indexing for Shared {
     }
 
     fn files(&self, folder: &str, after: Option<&str>, limit: usize) -> Vec<IndexedFile> {
-        let below = |path: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let below =
+            |path: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         let mut files = self.0.files_now();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let files = files.into_iter().filter(|file| below(&file.path));

@@ -15,9 +15,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::{HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::Response;
 use axum::routing::{any, get};
+use conexus_proto::facts;
 use rmcp::ErrorData;
 use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ProtocolVersion, RequestId};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -113,6 +114,7 @@ async fn mcp_request(State(endpoint): State<Endpoint>, request: Request<Body>) -
         match endpoint.guard.check_token(request.headers()) {
             Err(refusal) => refused(&endpoint.server, refusal),
             Ok(()) if request.method() == Method::POST => post(&endpoint, request).await,
+            Ok(()) if request.method() == Method::DELETE => end_session(&endpoint, request).await,
             Ok(()) => forward(&endpoint, request).await,
         }
     };
@@ -142,11 +144,7 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
     let message = match wire::read(&text) {
         wire::Incoming::Message(message) => message,
         wire::Incoming::Ignored => return status(StatusCode::ACCEPTED),
-        wire::Incoming::Rejected(rejection) => {
-            endpoint.server.desk().refuse(rejection.method, rejection.id.as_ref(), &rejection.error);
-            let status = rejection_status(&rejection, parts.headers.get("mcp-protocol-version"));
-            return json(status, wire::error_json(rejection.id.as_ref(), &rejection.error));
-        }
+        wire::Incoming::Rejected(rejection) => return rejected(endpoint, rejection, &parts.headers),
     };
     let ClientJsonRpcMessage::Request(message) = *message else {
         return forward(endpoint, Request::from_parts(parts, Body::from(text))).await;
@@ -168,6 +166,15 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
     response
 }
 
+/// The library answers 202 when a session has ended, which the official client takes for a failure.
+async fn end_session(endpoint: &Endpoint, request: Request<Body>) -> Response {
+    let mut response = forward(endpoint, request).await;
+    if response.status() == StatusCode::ACCEPTED {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    response
+}
+
 async fn forward(endpoint: &Endpoint, request: Request<Body>) -> Response {
     match endpoint.mcp.clone().oneshot(request).await {
         Ok(response) => response.map(Body::new),
@@ -176,20 +183,27 @@ async fn forward(endpoint: &Endpoint, request: Request<Body>) -> Response {
 }
 
 /// 400 where nothing can be answered. What has an id is an answer and, before 2026-07-28, comes as one.
-fn rejection_status(rejection: &wire::Rejection, version: Option<&HeaderValue>) -> StatusCode {
-    let version = version.and_then(|version| version.to_str().ok()).unwrap_or_default();
-    let has_statuses = version >= ProtocolVersion::V_2026_07_28.as_str();
-    match (&rejection.id, rejection.error.code) {
-        (None, _) => StatusCode::BAD_REQUEST,
-        (Some(_), ErrorCode::METHOD_NOT_FOUND) if has_statuses => StatusCode::NOT_FOUND,
-        (Some(_), _) if has_statuses => StatusCode::BAD_REQUEST,
-        (Some(_), _) => StatusCode::OK,
+fn rejected(endpoint: &Endpoint, mut rejection: wire::Rejection, headers: &HeaderMap) -> Response {
+    let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok()).unwrap_or_default();
+    let is_modern = version >= ProtocolVersion::V_2026_07_28.as_str();
+    if is_modern && rejection.method == facts::Method::Initialize {
+        // Removed in that version; earlier ones never send its header with a handshake that is none.
+        let text = format!("there is no initialize in version {version}: each request carries its version");
+        rejection.error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, text, None);
     }
+    let status = match (&rejection.id, rejection.error.code) {
+        (None, _) => StatusCode::BAD_REQUEST,
+        (Some(_), ErrorCode::METHOD_NOT_FOUND) if is_modern => StatusCode::NOT_FOUND,
+        (Some(_), _) if is_modern => StatusCode::BAD_REQUEST,
+        (Some(_), _) => StatusCode::OK,
+    };
+    endpoint.server.desk().refuse(rejection.method, rejection.id.as_ref(), &rejection.error);
+    json(status, wire::error_json(rejection.id.as_ref(), &rejection.error))
 }
 
 fn reject(endpoint: &Endpoint, status: StatusCode, id: Option<&RequestId>, text: String) -> Response {
     let error = ErrorData::invalid_request(text, None);
-    endpoint.server.desk().refuse(conexus_proto::facts::Method::Other, id, &error);
+    endpoint.server.desk().refuse(facts::Method::Other, id, &error);
     json(status, wire::error_json(id, &error))
 }
 

@@ -50,9 +50,12 @@ pub(crate) async fn list(services: Arc<Services>, cursor: Option<String>) -> Res
 pub(crate) fn templates() -> ListResourceTemplatesResult {
     let file = ResourceTemplate::new(format!("{FILE}{{+path}}"), "file").with_title("A whole file");
     let file = file.with_description("A file by its path relative to the root, percent-encoded, as it is on disk.");
-    let folder = ResourceTemplate::new(format!("{DIRECTORY}{{+folder}}{{?cursor}}"), "files").with_title("Indexed files");
+    let folder =
+        ResourceTemplate::new(format!("{DIRECTORY}{{+folder}}{{?cursor}}"), "files").with_title("Indexed files");
     let folder = folder
-        .with_description("The indexed files below a folder (all without one), 500 a page; next_cursor leads to the next.")
+        .with_description(
+            "The indexed files below a folder (all without one), 500 a page; next_cursor leads to the next.",
+        )
         .with_mime_type("application/json");
     ListResourceTemplatesResult::with_all_items(vec![file, folder])
 }
@@ -151,7 +154,8 @@ fn page(
     let after = match cursor {
         None => None,
         Some(cursor) => {
-            let path = cursor.strip_prefix("after:").or_else(|| cursor.strip_prefix("after%3A")).and_then(percent_decode);
+            let path =
+                cursor.strip_prefix("after:").or_else(|| cursor.strip_prefix("after%3A")).and_then(percent_decode);
             Some(path.ok_or_else(|| {
                 let message = format!("cursor: `{}` is none of this server's; start without one", short(cursor));
                 ErrorData::invalid_params(message, None)
@@ -247,7 +251,8 @@ mod tests {
     #[test]
     fn base64_is_that_of_the_standard() {
         // RFC 4648, section 10.
-        let pairs = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
+        let pairs =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("foobar", "Zm9vYmFy")];
         for (bytes, text) in pairs {
             assert_eq!(base64(bytes.as_bytes()), text);
         }

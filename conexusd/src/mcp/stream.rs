@@ -194,12 +194,7 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
         self.sender.send(ClientJsonRpcMessage::Notification(message)).await.is_ok()
     }
 
-    async fn reject(
-        &self,
-        id: Option<RequestId>,
-        method: conexus_proto::facts::Method,
-        error: ErrorData,
-    ) -> bool {
+    async fn reject(&self, id: Option<RequestId>, method: conexus_proto::facts::Method, error: ErrorData) -> bool {
         self.server.desk().refuse(method, id.as_ref(), &error);
         self.wire.write(wire::error_json(id.as_ref(), &error)).await.is_ok()
     }

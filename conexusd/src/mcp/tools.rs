@@ -111,7 +111,8 @@ pub(crate) fn method(name: &str) -> Method {
 }
 
 fn same_name(tool: &str, name: &str) -> bool {
-    tool == name || name.split_once('.').is_some_and(|(group, rest)| tool.strip_prefix(group) == Some(&format!("_{rest}")))
+    tool == name
+        || name.split_once('.').is_some_and(|(group, rest)| tool.strip_prefix(group) == Some(&format!("_{rest}")))
 }
 
 /// The names, for errors.
@@ -146,7 +147,8 @@ fn tool(name: &'static str, title: &str, description: &'static str, input: Value
         Value::Object(schema) => Arc::new(schema),
         other => unreachable!("a schema is an object, not {other}"),
     };
-    let hints = ToolAnnotations::with_title(title).read_only(reads).idempotent(true).destructive(false).open_world(false);
+    let hints =
+        ToolAnnotations::with_title(title).read_only(reads).idempotent(true).destructive(false).open_world(false);
     Tool::new(name, description, object(input))
         .with_title(title)
         .with_raw_output_schema(object(output))
@@ -162,7 +164,9 @@ mod tests {
         assert_eq!(canonical("context_search"), Some("context_search"));
         assert_eq!(canonical("context.search"), Some("context_search"));
         assert_eq!(canonical("context.index_control"), Some("context_index_control"));
-        for name in ["context.", "context", "search", "context__search", "context.explain", "context_index.control2", ""] {
+        for name in
+            ["context.", "context", "search", "context__search", "context.explain", "context_index.control2", ""]
+        {
             assert_eq!(canonical(name), None, "{name}");
         }
     }
@@ -177,7 +181,8 @@ mod tests {
             let mut properties: Vec<_> = output["properties"].as_object().unwrap().keys().cloned().collect();
             let mut required: Vec<_> =
                 output["required"].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect();
-            (properties.sort(), required.sort());
+            properties.sort();
+            required.sort();
             assert_eq!(properties, required, "every field of {} is always there", tool.name);
             assert!(tool.description.as_ref().unwrap().len() > 100);
             assert!(tool.annotations.as_ref().unwrap().read_only_hint.is_some());

@@ -6,8 +6,8 @@
 use conexus_proto::facts::Method;
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, InitializeRequestParams, PaginatedRequestParams,
-    ReadResourceRequestParams, RequestId,
+    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, InitializeRequestParams,
+    PaginatedRequestParams, ReadResourceRequestParams, RequestId,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
@@ -35,7 +35,7 @@ pub(crate) struct Rejection {
 }
 
 impl Rejection {
-    fn new(id: Option<RequestId>, error: ErrorData) -> Incoming {
+    fn unnamed(id: Option<RequestId>, error: ErrorData) -> Incoming {
         Incoming::Rejected(Self { id, method: Method::Other, error })
     }
 }
@@ -51,27 +51,39 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
     let message = match serde_json::from_slice::<Value>(text) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
-            return Rejection::new(None, invalid_request("batches are not supported: send one JSON-RPC object at a time"));
+<<<<<<< HEAD
+            return Rejection::new(
+                None,
+                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
+            );
+=======
+            return Rejection::unnamed(
+                None,
+                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
+            );
         }
-        Ok(_) => return Rejection::new(None, invalid_request("a JSON-RPC message must be an object")),
-        Err(error) => return Rejection::new(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None)),
+        Ok(_) => return Rejection::unnamed(None, invalid_request("a JSON-RPC message must be an object")),
+        Err(error) => {
+            return Rejection::unnamed(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None));
+>>>>>>> mcp
+        }
     };
     let id = match message.get("id").map(id) {
         Some(None) => {
-            return Rejection::new(None, invalid_request("`id` must be a string or an integer (64 bits)"));
+            return Rejection::unnamed(None, invalid_request("`id` must be a string or an integer (64 bits)"));
         }
         Some(Some(id)) => Some(id),
         None => None,
     };
     if message.get("jsonrpc") != Some(&Value::from("2.0")) {
-        return Rejection::new(id, invalid_request("`jsonrpc` must be \"2.0\""));
+        return Rejection::unnamed(id, invalid_request("`jsonrpc` must be \"2.0\""));
     }
     match (message.get("method"), id) {
         (Some(Value::String(name)), Some(id)) => request(name.clone(), id, message),
         (Some(Value::String(_)), None) => notification(message),
-        (Some(_), id) => Rejection::new(id, invalid_request("`method` must be a string")),
+        (Some(_), id) => Rejection::unnamed(id, invalid_request("`method` must be a string")),
         (None, Some(_)) if message.contains_key("result") || message.contains_key("error") => response(message),
-        (None, id) => Rejection::new(id, invalid_request("`method` is missing")),
+        (None, id) => Rejection::unnamed(id, invalid_request("`method` is missing")),
     }
 }
 
@@ -131,10 +143,9 @@ fn params_problem(method: &str, params: Option<&Value>) -> Option<String> {
         "initialize" => required::<InitializeRequestParams>(params),
         "tools/call" => required::<CallToolRequestParams>(params),
         "resources/read" => required::<ReadResourceRequestParams>(params),
-        "tools/list" | "resources/list" | "resources/templates/list" => {
-            params.and_then(|params| serde_json::from_value::<PaginatedRequestParams>(params.clone()).err())
-                .map(|error| error.to_string())
-        }
+        "tools/list" | "resources/list" | "resources/templates/list" => params
+            .and_then(|params| serde_json::from_value::<PaginatedRequestParams>(params.clone()).err())
+            .map(|error| error.to_string()),
         _ => None,
     }
 }
@@ -180,7 +191,8 @@ mod tests {
     fn rejection(text: &str) -> (i32, Value, String) {
         match read(text.as_bytes()) {
             Incoming::Rejected(rejection) => {
-                let reply: Value = serde_json::from_slice(&error_json(rejection.id.as_ref(), &rejection.error)).unwrap();
+                let reply: Value =
+                    serde_json::from_slice(&error_json(rejection.id.as_ref(), &rejection.error)).unwrap();
                 (rejection.error.code.0, reply["id"].clone(), rejection.error.message.to_string())
             }
             Incoming::Ignored => panic!("ignored: {text}"),
@@ -236,7 +248,8 @@ mod tests {
             _ => panic!("not taken: {text}"),
         };
         check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Method::Ping);
-        let call = |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
+        let call =
+            |name: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}"}}}}"#);
         check(&call("context_search"), Method::ContextSearch);
         check(&call("context.grep"), Method::ContextGrep);
         check(&call("context_explain"), Method::Other);

@@ -10,6 +10,9 @@ use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 /// More terms than this are cut to the rarest: a pasted log of 10 kB is found by the words that only few chunks hold.
 pub const TERMS_MAX: usize = 48;
 
+/// What a compound of two words weighs beside them.
+const COMPOUND_WEIGHT: f32 = 0.6;
+
 /// The fields of a chunk's document and their weights.
 const FIELDS: [(&str, f32); 4] = [("text", 1.0), ("path", 1.0), ("symbol", 0.6), ("scope", 0.3)];
 
@@ -31,11 +34,16 @@ pub fn weigh(snapshot: &Snapshot, part: &Part) -> tantivy::Result<Vec<WeightedTe
     let text_field = fields[0].0;
     let chunks = searcher.num_docs() as f32;
     let mut terms = Vec::with_capacity(part.terms.len());
-    for (text, count) in &part.terms {
+    let written = part.terms.iter().map(|(text, count)| (text, (*count as f32).sqrt()));
+    let joined = part.compounds.iter().filter(|text| !part.terms.iter().any(|(term, _)| term == *text));
+    for (text, weight) in written.chain(joined.map(|text| (text, COMPOUND_WEIGHT))) {
         let holders = searcher.doc_freq(&Term::from_field_text(text_field, text))?;
         let holders = holders as f32;
+        if holders == 0.0 && weight == COMPOUND_WEIGHT {
+            continue;
+        }
         let idf = (1.0 + (chunks - holders).max(0.0) / (holders + 0.5)).ln();
-        terms.push(WeightedTerm { text: text.clone(), idf, weight: (*count as f32).sqrt() });
+        terms.push(WeightedTerm { text: text.clone(), idf, weight });
     }
     if terms.len() > TERMS_MAX {
         // What no chunk holds has the highest idf and finds nothing.

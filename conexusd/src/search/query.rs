@@ -19,6 +19,9 @@ pub const QUERY_BYTES_MAX: usize = 32 * 1024;
 /// A first line up to this many bytes that is followed by more is a title.
 const TITLE_BYTES_MAX: usize = 300;
 
+/// Words of a part that compounds are made of.
+const COMPOUND_WORDS_MAX: usize = 64;
+
 /// What a query mainly is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum QueryKind {
@@ -57,6 +60,8 @@ pub struct Part {
     pub text: String,
     /// Distinct terms in the order of their first appearance, with how often each stands there.
     pub terms: Vec<(String, u32)>,
+    /// Neighbouring words written as one, as identifiers write them (`render template` as `rendertemplate`).
+    pub compounds: Vec<String>,
     /// The part's share in the fusion; the shares of all parts sum to 1.
     pub weight: f32,
 }
@@ -119,7 +124,8 @@ pub fn count_terms(text: &str) -> Vec<(String, u32)> {
 fn kind_of(text: &str, mentions: &mentions::Mentions) -> QueryKind {
     let tokens = text.split_whitespace().take(4).count();
     let frames = mentions.paths.iter().filter(|path| path.is_frame).count();
-    if frames >= 2 || (frames == 1 && tokens > 3 && words::introduces_trace(text)) {
+    let places = mentions.paths.iter().filter(|path| path.line.is_some()).count();
+    if frames >= 2 || (places > 0 && tokens > 3 && words::introduces_trace(text)) {
         QueryKind::StackTrace
     } else if mentions.whole_is_symbol {
         QueryKind::Symbol
@@ -142,14 +148,35 @@ fn parts_of(text: &str, kind: QueryKind) -> Vec<Part> {
     };
     let (title_terms, body_terms) = (count_terms(title), count_terms(body));
     if title_terms.is_empty() || body_terms.is_empty() {
-        return vec![Part { text: text.to_owned(), terms: count_terms(text), weight: 1.0 }];
+        return vec![part(text, count_terms(text), 1.0)];
     }
     // The first line of a stack trace is a heading ("Traceback (most recent call last):"); the frames are the matter.
     let weight = if kind == QueryKind::StackTrace { 0.2 } else { 0.6 };
-    vec![
-        Part { text: title.to_owned(), terms: title_terms, weight },
-        Part { text: body.to_owned(), terms: body_terms, weight: 1.0 - weight },
-    ]
+    vec![part(title, title_terms, weight), part(body, body_terms, 1.0 - weight)]
+}
+
+fn part(text: &str, terms: Vec<(String, u32)>, weight: f32) -> Part {
+    Part { text: text.to_owned(), terms, compounds: compounds(text), weight }
+}
+
+/// Pairs of plain neighbouring words as the one word that names make of them. Few are in an index; those that are
+/// say much.
+fn compounds(text: &str) -> Vec<String> {
+    let words: Vec<&str> = text.split_whitespace().take(COMPOUND_WORDS_MAX).collect();
+    let plain = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_alphabetic());
+    let mut found: Vec<String> = Vec::new();
+    for pair in words.windows(2) {
+        if !pair.iter().all(|word| plain(word) && !tokenize::is_stop_word(&word.to_ascii_lowercase())) {
+            continue;
+        }
+        // Written with an underscore, the tokenizer gives the parts, which are there already, and the whole.
+        let mut whole = None;
+        tokenize::terms(&format!("{}_{}", pair[0].to_lowercase(), pair[1].to_lowercase()), &mut |term| {
+            whole = Some(term.to_owned());
+        });
+        found.extend(whole.filter(|whole| !found.contains(whole)));
+    }
+    found
 }
 
 /// The longest prefix of at most `bytes` bytes that ends between two characters.

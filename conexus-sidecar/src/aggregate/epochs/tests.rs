@@ -1,7 +1,9 @@
 use conexus_proto::facts::{Addition, FAMILIES, Fact, SkipReason};
-use conexus_proto::v1::record;
+use conexus_proto::facts::{Gauge, Label, Method, Status};
+use conexus_proto::v1::{self, record};
 
 use super::*;
+use crate::aggregate::tally::DROPS;
 use crate::ingest::admit;
 
 mod model;

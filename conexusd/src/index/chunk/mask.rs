@@ -33,8 +33,7 @@ pub(super) fn item_macros(text: &str) -> Option<Vec<u8>> {
     masked
 }
 
-const ITEM_STARTS: [&str; 9] =
-    ["pub ", "pub(", "fn ", "async fn ", "unsafe fn ", "impl ", "impl<", "mod ", "trait "];
+const ITEM_STARTS: [&str; 9] = ["pub ", "pub(", "fn ", "async fn ", "unsafe fn ", "impl ", "impl<", "mod ", "trait "];
 
 /// `name! {` with nothing before and after; not a macro's own definition.
 fn is_item_macro(line: &str) -> bool {

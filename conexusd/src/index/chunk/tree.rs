@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
+use super::Kind;
 use super::grammar::{Found, Grammar, Place, Rule, Site};
 use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
 use super::split::text_cost;
-use super::Kind;
 
 /// Larger texts are chunked by lines: a tree takes some ten times the memory of its text.
 const PARSE_BYTES_MAX: usize = 8 * 1024 * 1024;

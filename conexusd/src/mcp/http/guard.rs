@@ -38,9 +38,10 @@ impl Guard {
         if !address.ip().is_unspecified() {
             hosts.push((address.ip().to_string(), None));
         }
-        let token_hashes = options.tokens.as_ref().map(|tokens| {
-            tokens.iter().map(|token| blake3::hash(token.secret.as_bytes())).collect()
-        });
+        let token_hashes = options
+            .tokens
+            .as_ref()
+            .map(|tokens| tokens.iter().map(|token| blake3::hash(token.secret.as_bytes())).collect());
         let origins = options.allowed_origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase());
         Self { hosts, host_names: options.allowed_hosts.join(", "), origins: origins.collect(), token_hashes }
     }
@@ -77,7 +78,10 @@ impl Guard {
         let Some(hashes) = &self.token_hashes else { return Ok(()) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(given) = given else {
-            return Err(refuse(StatusCode::UNAUTHORIZED, "a token is required: `Authorization: Bearer <token>`".to_owned()));
+            return Err(refuse(
+                StatusCode::UNAUTHORIZED,
+                "a token is required: `Authorization: Bearer <token>`".to_owned(),
+            ));
         };
         let (scheme, token) = given.split_once(' ').unwrap_or((given, ""));
         let hash = blake3::hash(token.trim().as_bytes());
@@ -142,12 +146,24 @@ mod tests {
             found.map_err(|refusal| refusal.status.as_u16())
         };
         for good in [
-            "localhost", "localhost:8080", "LOCALHOST:1", "127.0.0.1:8080", "[::1]:8080", "code.example.com:443",
+            "localhost",
+            "localhost:8080",
+            "LOCALHOST:1",
+            "127.0.0.1:8080",
+            "[::1]:8080",
+            "code.example.com:443",
             "other.example.com:9000",
         ] {
             assert_eq!(check(good), Ok(None), "{good}");
         }
-        for bad in ["evil.example.com", "localhost.evil.com", "other.example.com", "127.0.0.2", "code.example.com.", "10.0.0.1"] {
+        for bad in [
+            "evil.example.com",
+            "localhost.evil.com",
+            "other.example.com",
+            "127.0.0.2",
+            "code.example.com.",
+            "10.0.0.1",
+        ] {
             assert_eq!(check(bad), Err(403), "{bad}");
         }
         for bad in ["", "a b", "user@localhost", "http://localhost"] {
@@ -167,8 +183,13 @@ mod tests {
         assert_eq!(check("127.0.0.1:8080", "https://app.example.com"), Ok(true));
         assert_eq!(check("127.0.0.1:8080", "http://localhost:3000"), Ok(true));
         for bad in [
-            "http://127.0.0.1:8081", "http://app.example.com", "https://app.example.com.evil.com", "null",
-            "http://localhost:3000.evil.com", "http://localhost.evil.com", "https://localhost:3000",
+            "http://127.0.0.1:8081",
+            "http://app.example.com",
+            "https://app.example.com.evil.com",
+            "null",
+            "http://localhost:3000.evil.com",
+            "http://localhost.evil.com",
+            "https://localhost:3000",
         ] {
             assert_eq!(check("127.0.0.1:8080", bad), Err(403), "{bad}");
         }

@@ -64,7 +64,10 @@ impl SessionManager for Sessions {
 
     async fn create_session(&self) -> SessionResult<(SessionId, Self::Transport)> {
         if let Some(id) = self.surplus() {
-            tracing::warn!(sessions = SESSIONS_MAX, "ended the MCP session that was used longest ago: there are too many");
+            tracing::warn!(
+                sessions = SESSIONS_MAX,
+                "ended the MCP session that was used longest ago: there are too many"
+            );
             self.inner.close_session(&id).await?;
         }
         let (id, transport) = self.inner.create_session().await?;

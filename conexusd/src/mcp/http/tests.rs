@@ -140,7 +140,7 @@ async fn a_session_asks_and_ends() {
     assert_eq!(answer["result"]["structuredContent"]["results"][0]["path"], "src/client.rs", "{answer}");
     let mut gone = server.post(&session, &call(3, "no.such", json!({}))).await;
     assert_eq!(gone.json().await["error"]["code"], -32602);
-    assert_eq!(server.send("DELETE", "/mcp", &session, "").await.status, 202);
+    assert_eq!(server.send("DELETE", "/mcp", &session, "").await.status, 204);
     assert_eq!(server.post(&session, &call(4, "context_search", json!({"query": "x"}))).await.status, 404);
     assert!(server.end().await < Duration::from_secs(2));
 }
@@ -163,6 +163,9 @@ async fn what_is_no_message_gets_a_json_rpc_error() {
     let modern = [("mcp-protocol-version", "2026-07-28")];
     let text = r#"{"jsonrpc":"2.0","id":2,"method":"no/such"}"#;
     assert_eq!(server.send("POST", "/mcp", &modern, text).await.status, 404);
+    let removed = r#"{"jsonrpc":"2.0","id":2,"method":"initialize","params":{}}"#;
+    let mut reply = server.send("POST", "/mcp", &modern, removed).await;
+    assert_eq!((reply.status, &reply.json().await["error"]["code"]), (404, &json!(-32601)));
     let bad_accept = server.send("POST", "/mcp", &[("accept", "text/html")], &initialize().to_string()).await;
     assert_eq!(bad_accept.status, 406);
 }

@@ -19,7 +19,10 @@ struct Client {
 impl Client {
     fn connect() -> Self {
         let folder = fixture::folder();
-        let services = fixture::services(folder.path(), Telemetry::detached());
+        Self::over(fixture::services(folder.path(), Telemetry::detached()), folder)
+    }
+
+    fn over(services: Arc<crate::app::Services>, folder: tempfile::TempDir) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (read, write) = tokio::io::split(far);
         let stop = CancellationToken::new();
@@ -111,7 +114,11 @@ async fn what_is_no_message_is_answered_and_the_stream_goes_on() {
         (r#"{"jsonrpc":"2.0","id":4,"method":"no/such"}"#, -32601, json!(4)),
         (r#"{"jsonrpc":"2.0","id":5,"method":"tools/call","params":{"arguments":{}}}"#, -32602, json!(5)),
         (r#"{"jsonrpc":"2.0","id":6,"method":"tools/call","params":{"name":"context_explain"}}"#, -32602, json!(6)),
-        (r#"{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"engine://file/none"}}"#, -32002, json!(7)),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"engine://file/none"}}"#,
+            -32002,
+            json!(7),
+        ),
         (r#"{"jsonrpc":"2.0","id":8,"method":"resources/list","params":{"cursor":"zzz"}}"#, -32602, json!(8)),
     ];
     for (text, code, id) in cases {
@@ -193,7 +200,13 @@ async fn bad_arguments_and_failures_are_error_results() {
     let client = &mut client;
     check(client, "context_search", json!({}), &["query: is required and missing"]).await;
     let many = json!({"query": "", "top_k": 1000, "filters": {"date_range": {"from": "soon"}}, "quer": 1});
-    check(client, "context_search", many, &["arguments for", "query: is empty", "top_k: 1000", "date_range.from", "quer:"]).await;
+    check(
+        client,
+        "context_search",
+        many,
+        &["arguments for", "query: is empty", "top_k: 1000", "date_range.from", "quer:"],
+    )
+    .await;
     check(client, "context_search", json!({"query": "fail"}), &["context_search failed", "cannot be read"]).await;
     check(client, "context_search", json!({"query": "panic"}), &["context_search failed: it ended unexpectedly"]).await;
     check(client, "context_grep", json!({"pattern": "a("}), &["pattern:", "unclosed group"]).await;
@@ -202,7 +215,8 @@ async fn bad_arguments_and_failures_are_error_results() {
     check(client, "context_index_control", json!({"action": "reindex_paths"}), &["paths: is required"]).await;
     let outside = json!({"action": "reindex_paths", "paths": ["src", "/etc/passwd"]});
     check(client, "context_index_control", outside, &["paths[1]: `/etc/passwd` leads out"]).await;
-    check(client, "context_index_control", json!({"action": "stop", "paths": ["a"]}), &["only for reindex_paths"]).await;
+    check(client, "context_index_control", json!({"action": "stop", "paths": ["a"]}), &["only for reindex_paths"])
+        .await;
 }
 
 #[tokio::test]
@@ -211,11 +225,17 @@ async fn grep_answers_with_context_in_order() {
     let answer = client.call(1, "context_grep", json!({"pattern": "(?i)retr", "context": 1})).await;
     let found = &answer["result"]["structuredContent"];
     assert_eq!((&found["total_count"], &found["truncated"]), (&json!(2), &json!(false)), "{answer}");
-    assert_eq!(found["results"][0], json!({
-        "file": "docs/guide.md", "line": 3, "content": "\nHow retries work.", "match": "retr",
-    }));
+    assert_eq!(
+        found["results"][0],
+        json!({
+            "file": "docs/guide.md", "line": 3, "content": "\nHow retries work.", "match": "retr",
+        })
+    );
     let text = answer["result"]["content"][0]["text"].as_str().unwrap();
-    assert!(text.contains("src/client.rs\n1-/// Connects again.\n2:pub fn retry_with_backoff() {\n3-    sleep();\n"), "{text}");
+    assert!(
+        text.contains("src/client.rs\n1-/// Connects again.\n2:pub fn retry_with_backoff() {\n3-    sleep();\n"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -240,7 +260,8 @@ async fn runs_are_started_watched_refused_and_stopped() {
 #[tokio::test]
 async fn a_call_with_a_progress_token_waits_and_reports() {
     let mut client = Client::open().await;
-    let params = json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": "p1"}});
+    let params =
+        json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": "p1"}});
     client.request(1, "tools/call", params).await;
     let mut progress = Vec::new();
     let answer = loop {
@@ -259,7 +280,8 @@ async fn a_call_with_a_progress_token_waits_and_reports() {
 #[tokio::test]
 async fn cancelling_ends_the_waiting_without_an_answer() {
     let mut client = Client::open().await;
-    let wait = json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": 1}});
+    let wait =
+        json!({"name": "context_index_control", "arguments": {"action": "start"}, "_meta": {"progressToken": 1}});
     client.request("wait", "tools/call", wait).await;
     client.request("slow", "tools/call", json!({"name": "context_search", "arguments": {"query": "slow"}})).await;
     assert_eq!(client.receive().await["method"], "notifications/progress");
@@ -389,4 +411,59 @@ async fn resources_are_listed_in_pages_and_read_whole() {
     }
     let templates = client.ask(4, "resources/templates/list", json!({})).await;
     assert_eq!(templates["result"]["resourceTemplates"][0]["uriTemplate"], "engine://file/{+path}");
+}
+
+#[tokio::test]
+async fn every_request_is_counted_once_traced_and_ended() {
+    use conexus_proto::facts::{ErrorType, Fact, Method, SearchType, Status};
+
+    let folder = fixture::folder();
+    let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
+    let mut client = Client::over(fixture::services(folder.path(), telemetry.clone()), folder);
+    client.ask(1, "initialize", initialize("2025-06-18")).await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    let arguments = json!({"query": "retry"});
+    let params = json!({"name": "context.search", "arguments": arguments, "_meta": {"traceparent": parent}});
+    client.ask(2, "tools/call", params).await;
+    client.call(3, "context_grep", json!({"pattern": "retry"})).await;
+    client.call(4, "context_grep", json!({"pattern": "("})).await;
+    client.call(5, "context_search", json!({"query": "fail"})).await;
+    client.call(6, "no_such_tool", json!({})).await;
+    client.ask(7, "no/such/method", json!({})).await;
+    client.send_text("{").await;
+    client.receive().await;
+    client.request(8, "tools/call", json!({"name": "context_search", "arguments": {"query": "slow"}})).await;
+    client.send(json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 8}})).await;
+    client.ask(9, "ping", json!({})).await;
+    client.write.shutdown().await.unwrap();
+    client.served.await.unwrap().unwrap();
+
+    let totals = telemetry.snapshot();
+    let started = |method| totals.count(Fact::RequestStarted { method });
+    let finished = |method, status| totals.count(Fact::RequestFinished { method, status, nanos: 0 });
+    let failed = |method, error| totals.count(Fact::RequestFailed { method, error });
+    for &method in Method::ALL {
+        let ended = finished(method, Status::Ok) + finished(method, Status::Error);
+        assert_eq!(started(method), ended, "{method}: what began has ended");
+        let reasons: u64 = ErrorType::ALL.iter().map(|&error| failed(method, error)).sum();
+        assert_eq!(finished(method, Status::Error), reasons, "{method}: every failure has one reason");
+    }
+    assert_eq!((started(Method::Initialize), started(Method::Ping), started(Method::Other)), (1, 1, 3));
+    assert_eq!((started(Method::ContextSearch), finished(Method::ContextSearch, Status::Ok)), (3, 1));
+    assert_eq!(failed(Method::ContextSearch, ErrorType::Tool), 1);
+    assert_eq!(failed(Method::ContextSearch, ErrorType::Cancelled), 1);
+    assert_eq!(failed(Method::ContextGrep, ErrorType::InvalidParams), 1);
+    assert_eq!(failed(Method::Other, ErrorType::InvalidParams), 1, "an unknown tool");
+    assert_eq!(failed(Method::Other, ErrorType::MethodNotFound), 1);
+    assert_eq!(failed(Method::Other, ErrorType::Parse), 1);
+    assert_eq!(totals.count(Fact::Searched { lane: SearchType::Grep, nanos: 0 }), 2);
+
+    let spans = capture.spans();
+    let search = spans.iter().find(|span| span.name == "mcp.search").unwrap();
+    assert_eq!(hex(&search.trace_id), "0af7651916cd43dd8448eb211c80319c", "the caller's trace goes on");
+    assert!(spans.iter().any(|span| span.name == "mcp.grep") && spans.iter().any(|span| span.name == "grep.search"));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -39,7 +39,9 @@ impl<'a> Arguments<'a> {
         let before = self.problems.len();
         let text = self.text(name);
         match text {
-            Some(text) if text.trim().is_empty() => self.problem(name, "is empty; use text with at least one character"),
+            Some(text) if text.trim().is_empty() => {
+                self.problem(name, "is empty; use text with at least one character")
+            }
             Some(text) if text.chars().count() > max_chars => {
                 self.problem(name, format!("is {} characters long; the most is {max_chars}", text.chars().count()));
             }
@@ -55,7 +57,10 @@ impl<'a> Arguments<'a> {
         let word = words.iter().find(|word| **word == given).copied();
         if word.is_none() {
             let hint = nearest(given, words).map(|word| format!("; did you mean `{word}`?")).unwrap_or_default();
-            self.problem(name, format!("{} is not allowed; use one of {}{hint}", shown(&given.into()), words.join(", ")));
+            self.problem(
+                name,
+                format!("{} is not allowed; use one of {}{hint}", shown(&given.into()), words.join(", ")),
+            );
         }
         word
     }
@@ -173,7 +178,11 @@ fn shown(value: &Value) -> String {
 
 fn short(text: &str) -> String {
     const MAX: usize = 60;
-    if text.chars().count() <= MAX { text.to_owned() } else { format!("{}…", text.chars().take(MAX).collect::<String>()) }
+    if text.chars().count() <= MAX {
+        text.to_owned()
+    } else {
+        format!("{}…", text.chars().take(MAX).collect::<String>())
+    }
 }
 
 /// The word most like `given`, if one is like it at all.

@@ -142,7 +142,8 @@ async fn start(action: &str, job: Job, call: &Call) -> Result<String, ToolError>
         Err(RunRefused::Running) if joins => "a run was already in progress".to_owned(),
         Err(RunRefused::Running) => {
             return Err(ToolError::Failed(format!(
-                "{action} was not started: {}; wait for it (status) or stop it first", RunRefused::Running
+                "{action} was not started: {}; wait for it (status) or stop it first",
+                RunRefused::Running
             )));
         }
         Err(RunRefused::Failed(reason)) => return Err(ToolError::Failed(reason)),
@@ -156,7 +157,10 @@ async fn start(action: &str, job: Job, call: &Call) -> Result<String, ToolError>
             "the run failed: {}",
             status.last_error.as_deref().unwrap_or("no reason was given")
         ))),
-        outcome => Ok(format!("{message}; it has {}", if outcome == RunOutcome::Stopped { "been stopped" } else { "completed" })),
+        outcome => Ok(format!(
+            "{message}; it has {}",
+            if outcome == RunOutcome::Stopped { "been stopped" } else { "completed" }
+        )),
     }
 }
 
@@ -179,7 +183,10 @@ async fn wait(call: &Call, limit: Option<Duration>) -> Result<IndexStatus, ToolE
         let status = call.services.index.status();
         let ended = !status.running || status.run != run;
         if let Some(progress) = &call.progress {
-            let message = format!("{}: {} of {} files, {} chunks", status.phase, status.files_done, status.files_total, status.chunks_done);
+            let message = format!(
+                "{}: {} of {} files, {} chunks",
+                status.phase, status.files_done, status.files_total, status.chunks_done
+            );
             progress.report(status.files_done, status.files_total, message).await;
         }
         if ended || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
@@ -234,7 +241,11 @@ fn text(message: &str, status: &IndexStatus) -> String {
     } else if status.outcome != RunOutcome::None {
         text.push_str(&format!(
             "The last run {} after {:.1} s: {} files indexed, {} failed, {} chunks.\n",
-            status.outcome.as_str(), status.elapsed_seconds, status.files_indexed, status.files_failed, status.chunks_done
+            status.outcome.as_str(),
+            status.elapsed_seconds,
+            status.files_indexed,
+            status.files_failed,
+            status.chunks_done
         ));
     }
     if !status.skipped.is_empty() {
@@ -246,7 +257,10 @@ fn text(message: &str, status: &IndexStatus) -> String {
         None => "never checked".to_owned(),
     };
     let whole = if status.freshness.complete { "complete" } else { "not complete" };
-    text.push_str(&format!("Index: {} files, {} chunks, {whole}, {fresh}.\n", status.indexed_files, status.indexed_chunks));
+    text.push_str(&format!(
+        "Index: {} files, {} chunks, {whole}, {fresh}.\n",
+        status.indexed_files, status.indexed_chunks
+    ));
     if let Some(error) = &status.last_error {
         text.push_str(&format!("Last error: {error}\n"));
     }

@@ -31,9 +31,7 @@ pub(crate) fn describe() -> Tool {
 }
 
 fn input_schema() -> Value {
-    let texts = |description: &str| {
-        json!({"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": LIST_MAX, "description": description})
-    };
+    let texts = |description: &str| json!({"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": LIST_MAX, "description": description});
     json!({
         "type": "object",
         "properties": {

@@ -10,7 +10,7 @@ use crate::index::tokenize;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 22;
+pub const FEATURES: usize = 25;
 
 /// What each feature is. Those marked with `*` are divided by the query's greatest.
 pub const FEATURE_NAMES: [&str; FEATURES] = [
@@ -35,6 +35,9 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "platform",      // 1 for code of another platform than this machine's
     "paired_header", // 1 for a header whose implementation is beside it
     "depth",         // folders / 10
+    "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
+    "cosine_head",   // * cosine of the file's first chunk
+    "bm25_named",    // * like bm25_file, a word in the path counting as four in the text
     "private",       // 1 for a name that begins with an underscore or is in an internal folder
 ];
 
@@ -59,7 +62,7 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
     let mut rows: Vec<[f32; FEATURES]> =
         candidates.iter().map(|candidate| describe(evidence, candidate, candidates, &mut words)).collect();
     add_base(&mut rows, candidates);
-    for feature in [0, 2, 3, 4, 5, 6, 7] {
+    for feature in [0, 2, 3, 4, 5, 6, 7, 22, 23] {
         scale(&mut rows, feature);
     }
     rows
@@ -101,7 +104,7 @@ fn describe(
         cosines[0],
         cosines[1],
         lexical.iter().take(4).sum(),
-        file_bm25(evidence, candidate),
+        file_bm25(evidence, candidate, words, false),
         file_cosine,
         words.share_of(stem),
         (1.0 + view.lines as f32).ln() / 10.0,
@@ -116,8 +119,29 @@ fn describe(
         paths::other_platform(view.path, &evidence.query.parts[0].text),
         f32::from(u8::from(has_implementation(evidence, candidates, view.path))),
         view.path.matches('/').count() as f32 / 10.0,
+        mentions(evidence, stem),
+        evidence
+            .vectors
+            .iter()
+            .zip(&evidence.query.parts)
+            .map(|(vector, part)| part.weight * evidence.snapshot.similarity(view.first_chunk, vector))
+            .sum(),
+        file_bm25(evidence, candidate, words, true),
         f32::from(u8::from(paths::is_private(view.path))),
     ]
+}
+
+/// How often the index speaks of a file by its name.
+fn mentions(evidence: &Evidence<'_>, stem: &str) -> f32 {
+    let mut whole = String::new();
+    tokenize::terms(stem, &mut |term| {
+        if term.len() >= whole.len() {
+            whole = term.to_owned();
+        }
+    });
+    let term = tantivy::Term::from_field_text(evidence.snapshot.lexical_fields().text, &whole);
+    let holders = evidence.snapshot.searcher().doc_freq(&term).unwrap_or(0);
+    (1.0 + holders as f32).ln() / 10.0
 }
 
 /// Whether a C or C++ header has a source file of the same name in its folder.
@@ -155,11 +179,18 @@ fn scale(rows: &mut [[f32; FEATURES]], feature: usize) {
     }
 }
 
-fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
+fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords, named: bool) -> f32 {
+    let mut path_terms: Vec<String> = Vec::new();
+    if named {
+        split_words(evidence.snapshot.file(candidate.file).path, &mut |word| {
+            path_terms.extend(words.place_of(word).map(|_| term_of(word)))
+        });
+    }
     let length = evidence.snapshot.file(candidate.file).terms as f32 / evidence.snapshot.mean_file_terms().max(1.0);
     let norm = K1 * (1.0 - B + B * length);
     let score = |term: &crate::search::bm25::WeightedTerm| {
-        let count = evidence.snapshot.term_frequency(candidate.file, &term.text) as f32;
+        let count = evidence.snapshot.term_frequency(candidate.file, &term.text) as f32
+            + if path_terms.contains(&term.text) { 4.0 } else { 0.0 };
         term.idf * term.weight * count * (K1 + 1.0) / (count + norm)
     };
     evidence.terms.iter().map(score).sum()

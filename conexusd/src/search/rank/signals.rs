@@ -37,10 +37,13 @@ pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPla
         }
     };
     for symbol in &evidence.query.symbols {
-        for hit in evidence.snapshot.definitions(&symbol.name, DEFINITIONS_MAX) {
-            if (evidence.keep)(hit.file) {
-                offer(hit.file, definition_place(evidence, symbol, &hit));
-            }
+        let hits = evidence.snapshot.definitions(&symbol.name, DEFINITIONS_MAX);
+        let has_body = |hit: &DefinitionHit| hit.kind == Kind::Type && hit.end_line > hit.start_line;
+        let bodies = hits.iter().any(|hit| has_body(hit) && hit.same_case);
+        for hit in hits.iter().filter(|hit| (evidence.keep)(hit.file)) {
+            // `class Router;` beside a definition with a body only announces it.
+            let announces = bodies && hit.kind == Kind::Type && !has_body(hit);
+            offer(hit.file, definition_place(evidence, symbol, hit, announces));
         }
     }
     // Python prints the innermost frame last, everyone else first.
@@ -58,9 +61,14 @@ pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPla
     places
 }
 
-fn definition_place(evidence: &Evidence<'_>, symbol: &SymbolMention, hit: &DefinitionHit) -> NamedPlace {
+fn definition_place(
+    evidence: &Evidence<'_>,
+    symbol: &SymbolMention,
+    hit: &DefinitionHit,
+    announces: bool,
+) -> NamedPlace {
     let case = if hit.same_case { 1.0 } else { 0.6 };
-    let weak_kind = matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
+    let weak_kind = announces || matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
     let kind = if weak_kind { 0.5 } else { 1.0 };
     let qualified = qualifiers_fit(evidence.snapshot, symbol, hit);
     let home = 0.5 + 0.5 * paths::factor(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
