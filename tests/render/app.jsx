@@ -40,7 +40,9 @@ function frameOf(series, panel) {
       { name: 'Value', type: FieldType.number, labels: series.metric, values: series.values.map(([, value]) => (value === 'NaN' ? null : Number(value))), config },
     ],
   });
-  frame.fields[1].state = { seriesIndex: series.index };
+  const numbers = frame.fields[1].values.filter((value) => value !== null);
+  const [min, max] = [config.min ?? Math.min(...numbers), config.max ?? Math.max(...numbers)];
+  frame.fields[1].state = { seriesIndex: series.index, range: { min, max, delta: max - min } };
   for (const field of frame.fields) field.display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
   return frame;
 }
@@ -58,7 +60,7 @@ function Drawing({ panel, frames, width, height }) {
   });
   if (panel.type === 'gauge') {
     const [value] = values();
-    return <BarGauge value={value.display} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)} width={width} height={height} theme={theme} orientation="horizontal" displayMode="gradient" />;
+    return <BarGauge value={{ ...value.display, title: undefined }} field={value.field} display={value.view?.getFieldDisplayProcessor(value.colIndex ?? 0)} width={width} height={height} theme={theme} orientation="horizontal" displayMode="gradient" />;
   }
   const one = ({ value, width, height, count }) => (
     <BigValue value={value.display} count={count} sparkline={value.sparkline} width={width} height={height} theme={theme} colorMode={panel.options.colorMode}
