@@ -19,5 +19,6 @@ mod tools;
 mod live;
 mod alerting;
 
+#[allow(dead_code, reason = "the integration tests use the rest of it")]
 #[path = "../it/drive.rs"]
 mod drive;
