@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test lint bench bench-telemetry bench-retrieval backends
+.PHONY: help run test test-render lint bench bench-telemetry bench-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -16,6 +16,10 @@ backends: ## install what the tests run against (Debian packages need root or su
 test: backends ## every test, with real clients and backends on loopback
 	cargo build --release --locked --workspace --bins
 	cargo test --release --locked --workspace
+
+test-render: backends ## draw the dashboards with Grafana's front-end libraries (700 MB of npm packages and Chromium)
+	cargo build --release --locked --workspace --bins
+	tests/render/run.sh
 
 lint: ## formatting and clippy (the checks of the tree itself are among the tests)
 	cargo fmt --all --check

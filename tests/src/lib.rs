@@ -5,6 +5,7 @@
 //! process    a child process whose log lines can be waited for
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
+//! alertmanager a real Alertmanager, and a webhook that it calls
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -14,6 +15,8 @@ pub mod home;
 pub mod process;
 pub mod stack;
 pub mod prometheus;
+pub mod alertmanager;
+pub mod webhook;
 pub mod python;
 
 use std::path::PathBuf;

@@ -21,13 +21,18 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts one that scrapes `targets` (`host:port`) as job `conexus` every half second.
     pub fn start(home: &Home, targets: &[String]) -> Self {
-        let folder = home.folder("prometheus");
         let mut config = String::from(
             "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\nscrape_configs:\n- job_name: conexus\n  static_configs:\n",
         );
         for target in targets {
             writeln!(config, "  - targets: ['{target}']").expect("a string takes text");
         }
+        Self::start_with(home, &config)
+    }
+
+    /// Starts one with a configuration of the caller's; paths in it are relative to `prometheus` in the home.
+    pub fn start_with(home: &Home, config: &str) -> Self {
+        let folder = home.folder("prometheus");
         fs::write(folder.join("prometheus.yml"), config).expect("a temporary folder takes files");
         let port = free_port();
         let mut command = Command::new(backend("prometheus"));
@@ -42,6 +47,17 @@ impl Prometheus {
             matches!(get(&format!("http://127.0.0.1:{port}/-/ready")), Ok((200, _))).then_some(())
         });
         Self { port, _process: process }
+    }
+
+    /// `host:port` of its API.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The names of the alerts that fire now.
+    pub fn firing(&self) -> Vec<String> {
+        let firing = self.query("ALERTS{alertstate=\"firing\"}");
+        firing.iter().filter_map(|series| series["metric"]["alertname"].as_str().map(str::to_owned)).collect()
     }
 
     /// The result vector of an instant query; empty if it has none.
