@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use conexus_tests::free_port;
 use conexus_tests::home::Home;
 use conexus_tests::stack::{Core, Sidecar};
 use serde_json::Value;
@@ -120,8 +121,11 @@ fn a_taken_port_is_named_with_its_key() {
 fn probes_and_the_doctor_tell_a_running_stack_from_a_stopped_one() {
     let home = Home::new();
     let root = tree::small(&home);
-    assert_eq!(run(&home, "conexusd", &["health"]).status.code(), Some(1));
-    assert_eq!(run(&home, "conexus-sidecar", &["health"]).status.code(), Some(1));
+    let nobody = free_port().to_string();
+    for (program, variable) in [("conexusd", "CONEXUS_PORT"), ("conexus-sidecar", "CONEXUS_METRICS_PORT")] {
+        let output = home.command(program).arg("health").env(variable, &nobody).output().expect("the program runs");
+        assert_eq!(output.status.code(), Some(1), "{program}: {}", text(&output).1);
+    }
     let sidecar = Sidecar::start(&home);
     let core = Core::start(&home, &root);
     core.wait_until_indexed(Duration::from_secs(30));

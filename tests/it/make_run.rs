@@ -12,8 +12,12 @@ use crate::tree;
 
 fn script(home: &Home, root: &std::path::Path, mcp: u16, metrics: u16) -> Command {
     let mut command = Command::new(workspace().join("scripts/run.sh"));
+    // A user's shell, not this test's: cargo sets variables here on which build scripts depend, and would build again.
+    command.env_clear().envs(home.environment());
     // Cargo and the toolchain are the caller's; everything that Conexus reads is the temporary user's.
-    command.envs(home.environment()).env("HOME", std::env::var_os("HOME").unwrap_or_default());
+    for name in ["HOME", "CARGO_HOME", "RUSTUP_HOME", "SSL_CERT_FILE"] {
+        command.envs(std::env::var_os(name).map(|value| (name, value)));
+    }
     command.env("ROOT", root).env("QUERY", "where are idle sessions expired");
     command.env("CONEXUS_PORT", mcp.to_string()).env("CONEXUS_METRICS_PORT", metrics.to_string());
     command.env("CARGO_TARGET_DIR", build_folder().parent().expect("a profile is in the target folder"));

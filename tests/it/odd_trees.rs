@@ -16,7 +16,7 @@ use crate::{drive, tree};
 fn odd_names_and_contents_never_stop_a_run() {
     let home = Home::new();
     let root = tree::small(&home);
-    tree::write(&root, "a..b/..hidden..name.py", "def dotted_name_marker(): pass\n");
+    tree::write(&root, "a..b/x..name.py", "def dotted_name_marker(): pass\n");
     tree::write(&root, "app/[slug].tsx", "export default function SlugPageMarker() { return <p/>; }\n");
     tree::write(&root, "with space/ünïcode 🦀.rs", "fn unicode_path_marker() {}\n");
     tree::write(&root, "empty.rs", "");
@@ -34,7 +34,7 @@ fn odd_names_and_contents_never_stop_a_run() {
     let core = Core::start(&home, &root);
     core.wait_until_indexed(Duration::from_secs(60));
     let markers = [
-        ("dotted_name_marker", "a..b/..hidden..name.py"),
+        ("dotted_name_marker", "a..b/x..name.py"),
         ("SlugPageMarker", "app/[slug].tsx"),
         ("unicode_path_marker", "with space/ünïcode 🦀.rs"),
         ("latin_name_marker", "latin\\xe91.py"),

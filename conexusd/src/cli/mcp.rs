@@ -39,17 +39,19 @@ pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
         if let Some(app) = &owned.app {
             return Ok(app.connect());
         }
-        let mut reporting = None;
+        // A process reports once: what was started when another one was quicker to the index serves the next time.
+        let reporting = &mut owned.reporting;
         let report = || {
-            let started = Reporting::start(&config, true).map_err(|error| error.to_string())?;
-            let telemetry = started.telemetry().clone();
-            reporting = Some(started);
-            Ok(telemetry)
+            let started = match reporting.take() {
+                Some(started) => started,
+                None => Reporting::start(&config, true).map_err(|error| error.to_string())?,
+            };
+            Ok(reporting.insert(started).telemetry().clone())
         };
         let (stream, app) = reach(&config, report).await?;
         if let Some(mut app) = app {
             app.keep_fresh(config.indexer.watch);
-            *owned = Owned { app: Some(app), reporting };
+            owned.app = Some(app);
         }
         Ok(stream)
     };
