@@ -21,6 +21,7 @@ pub mod quantize;
 pub mod tokenize;
 
 mod core;
+mod error;
 mod maintenance;
 pub mod columns;
 pub mod derive;
@@ -31,6 +32,9 @@ pub mod snapshot;
 pub mod store;
 pub mod vectors;
 
+pub use error::IndexError;
+
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -142,7 +146,7 @@ impl Index {
         if options.workers == 0 {
             options.workers = std::thread::available_parallelism().map_or(1, usize::from);
         }
-        std::fs::create_dir_all(&options.folder).map_err(|source| IndexError::io(&options.folder, source))?;
+        folder::make_private(&options.folder)?;
         let own = options.folder.canonicalize().map_err(|source| IndexError::io(&options.folder, source))?;
         let filter = Filter::new(&options.root, &own, &options.include, &options.ignore, options.max_file_size)?;
         let ownership = Ownership::take(&options.folder)?;
@@ -264,72 +268,21 @@ impl Index {
     }
 
     pub(crate) fn set_watch(&self, state: watch::WatchState) {
+        let live = matches!(state, watch::WatchState::Live { .. });
+        self.core.liveness.watched.store(live, std::sync::atomic::Ordering::Relaxed);
         *lock(&self.watch) = state;
     }
 
-    pub(crate) fn set_pending(&self, files: u64) {
-        self.core.pending.store(files, std::sync::atomic::Ordering::Relaxed);
+    /// So many changes were noticed and wait for a run.
+    pub(crate) fn set_noticed(&self, files: u64) {
+        self.core.liveness.noticed.store(files, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
-/// Bytes of the files of a folder.
+/// Bytes on disk of the files of a folder.
 fn folder_bytes(folder: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
-    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// Why the index could not be opened, read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {
-    /// The root cannot be indexed.
-    #[error("{0}")]
-    Root(String),
-    /// A setting of the index is wrong.
-    #[error("{0}")]
-    Options(String),
-    /// Another process has the index open.
-    #[error("{}: the index is in use by {}", .folder.display(), owner(.pid))]
-    Owned {
-        /// The index's folder.
-        folder: PathBuf,
-        /// The owner's process number, if it could be read.
-        pid: Option<u32>,
-    },
-    /// A run goes on; another one has to wait.
-    #[error("an indexing run is already running")]
-    Busy,
-    /// A file of the index cannot be read or written.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// The store cannot be read or written.
-    #[error("store: {0}")]
-    Store(String),
-    /// Something derived from the store cannot be read or written; it can be made anew.
-    #[error("{0}")]
-    Derived(String),
-    /// The lexical index cannot be read or written.
-    #[error("lexical index: {0}")]
-    Lexical(String),
-}
-
-impl IndexError {
-    pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
-    }
-
-    /// An error of the lexical index.
-    pub fn from_tantivy(error: tantivy::TantivyError) -> Self {
-        Self::Lexical(error.to_string())
-    }
-}
-
-fn owner(pid: &Option<u32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+    entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.blocks() * 512).sum()
 }
 
 #[cfg(test)]

@@ -9,7 +9,16 @@
 //! The two halves meet only at [`index::snapshot::Snapshot`]: an immutable view of the index that a search holds for
 //! as long as it takes, and that a commit replaces without waiting for it.
 
-pub mod telemetry;
+pub mod cli;
+pub mod life;
+pub mod wiring;
+pub mod owner;
 
-pub mod index;
+pub mod app;
+pub mod mcp;
 pub mod search;
+pub mod index;
+pub mod grep;
+pub mod root;
+
+pub mod telemetry;

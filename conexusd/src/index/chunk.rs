@@ -1,12 +1,13 @@
 //! Chunks: one file's text in, spans of whole lines out, such that every line is in at least one.
 //!
 //! ```text
-//! grammar, rules, read → tree ─┐
-//! markdown ────────────────────┼→ outline → split → chunks
-//! lines ───────────────────────┘
+//! grammar, rules, read → tree → walk ─┐
+//! markdown ───────────────────────────┼→ outline → split → label → chunks
+//! lines ──────────────────────────────┘
 //! ```
 
 mod grammar;
+mod label;
 mod lines;
 mod markdown;
 mod mask;
@@ -15,6 +16,7 @@ mod read;
 mod rules;
 mod split;
 mod tree;
+mod walk;
 
 use std::collections::HashSet;
 
@@ -133,14 +135,19 @@ impl Kind {
 /// Chunks a file. Never fails: what no grammar can parse is chunked by lines. `path` is relative, with `/`. Texts of
 /// 4 GiB and more are cut there.
 pub fn parse(path: &str, language: Language, text: &str) -> ParsedFile {
+    let sizes = if language == Language::MARKDOWN { &split::PROSE } else { &split::CODE };
+    parse_sized(path, language, text, sizes)
+}
+
+fn parse_sized(path: &str, language: Language, text: &str, sizes: &split::Sizes) -> ParsedFile {
     let text = bounded(text);
     let lines = Lines::new(text);
     let grammar = Grammar::of(language);
-    let (outline, sizes) = if language == Language::MARKDOWN {
-        (markdown::outline(&lines), &split::PROSE)
+    let outline = if language == Language::MARKDOWN {
+        markdown::outline(&lines)
     } else {
         let outline = grammar.and_then(|grammar| tree::outline(grammar, path, &lines));
-        (outline.unwrap_or_else(|| lines::outline(&lines)), &split::CODE)
+        outline.unwrap_or_else(|| lines::outline(&lines))
     };
     ParsedFile {
         chunks: split::split(&lines, &outline, sizes),

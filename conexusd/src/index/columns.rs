@@ -91,11 +91,12 @@ impl Columns {
         };
         if let Some(manifest) = columns.read_manifest() {
             columns.next = manifest.next;
-            if manifest.identity == identity && manifest.format == FORMAT {
-                if let Ok(parts) = columns.open_parts(&manifest) {
-                    columns.generation = manifest.generation;
-                    columns.parts = parts;
-                }
+            if manifest.identity == identity
+                && manifest.format == FORMAT
+                && let Ok(parts) = columns.open_parts(&manifest)
+            {
+                columns.generation = manifest.generation;
+                columns.parts = parts;
             }
         }
         columns.remove_strangers();

@@ -1,8 +1,9 @@
 //! Folder: where the index of a root stands, and who owns it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::IndexError;
@@ -31,6 +32,12 @@ pub fn resolve_root(root: &Path) -> Result<PathBuf, IndexError> {
     Ok(resolved)
 }
 
+/// Makes a folder that only its owner can look into: the index holds the text of every file.
+pub fn make_private(folder: &Path) -> Result<(), IndexError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| IndexError::io(folder, source))
+}
+
 /// The right to open an index, held as long as this is alive, and given back by the system whatever happens.
 #[derive(Debug)]
 pub struct Ownership {
@@ -40,7 +47,7 @@ pub struct Ownership {
 impl Ownership {
     /// Takes the lock in `folder`, which is made if need be.
     pub fn take(folder: &Path) -> Result<Self, IndexError> {
-        std::fs::create_dir_all(folder).map_err(|source| IndexError::io(folder, source))?;
+        make_private(folder)?;
         let path = folder.join("lock");
         let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
         let mut file = options.map_err(|source| IndexError::io(&path, source))?;
@@ -62,6 +69,12 @@ impl Ownership {
         note().map_err(|source| IndexError::io(&path, source))?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whether some process has the index in `folder` open at this moment.
+pub fn is_owned(folder: &Path) -> bool {
+    let Ok(file) = File::open(folder.join("lock")) else { return false };
+    matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
 }
 
 #[cfg(test)]
@@ -90,12 +103,15 @@ mod tests {
 
     #[test]
     fn a_folder_has_one_owner_at_a_time_and_the_error_names_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let owner = Ownership::take(folder.path()).unwrap();
-        let error = Ownership::take(folder.path()).unwrap_err();
+        use std::os::unix::fs::PermissionsExt as _;
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path().join("made/anew");
+        let owner = Ownership::take(&folder).unwrap();
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        let error = Ownership::take(&folder).unwrap_err();
         assert!(matches!(error, IndexError::Owned { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
         drop(owner);
-        Ownership::take(folder.path()).unwrap();
+        Ownership::take(&folder).unwrap();
     }
 }

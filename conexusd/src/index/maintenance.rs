@@ -2,12 +2,18 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use super::core::Core;
 use super::pipeline::lower_priority;
 use super::run::lock;
 use super::segment::merge;
 use super::vectors::graph::Graph;
+
+/// The lexical index merges by itself and tells nobody: after something happened it is looked at so often,
+const LOOKS: u32 = 60;
+/// this far apart.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The thread; ends when this is dropped.
 pub(crate) struct Maintenance {
@@ -60,7 +66,7 @@ impl Maintenance {
     }
 
     /// Waits until there is nothing left to do, at most so long. Returns whether there is not.
-    pub(crate) fn settle(&self, at_most: std::time::Duration) -> bool {
+    pub(crate) fn settle(&self, at_most: Duration) -> bool {
         self.wake();
         let state = lock(&self.shared.state);
         let idle = self.shared.changed.wait_timeout_while(state, at_most, |state| state.woken || state.busy);
@@ -85,15 +91,25 @@ impl Drop for Maintenance {
 
 impl Shared {
     fn work(&self, core: &Core, threads: usize) {
+        let mut looks = 0;
         loop {
             {
                 let mut state = lock(&self.state);
                 state.busy = false;
                 self.changed.notify_all();
+                while !state.woken && !self.stopped() && looks > 0 {
+                    let waited = self.changed.wait_timeout(state, LOOK_INTERVAL);
+                    state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                    looks -= 1;
+                    if let Err(error) = core.refresh_searcher() {
+                        state.last_error = Some(error.to_string());
+                    }
+                }
                 while !state.woken && !self.stopped() {
                     state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
                 }
                 (state.woken, state.busy) = (false, true);
+                looks = LOOKS;
             }
             if self.stopped() {
                 return;

@@ -29,6 +29,7 @@ use super::lexical::Fields;
 use super::run::{Phase, Run, RunControl, RunReport, lock};
 use super::walk::filter::Filter;
 use super::walk::{Found, Scope, walk};
+use crate::telemetry::{self, Trace};
 use budget::{Budget, Loan};
 use known::{Known, Verdict};
 use prepare::{Prepared, Recent};
@@ -62,6 +63,8 @@ pub(crate) struct Context {
     scope: Scope,
     settings: Settings,
     control: Arc<RunControl>,
+    /// The run's own span: files' traces are linked to it.
+    span: telemetry::Context,
     /// Read and parse everything anew.
     anew: bool,
     fields: Fields,
@@ -76,7 +79,8 @@ pub(crate) struct Context {
 
 /// How a file ended, on its way to the writer.
 enum Outcome {
-    Indexed(Box<Prepared>, std::time::Instant, #[allow(dead_code, reason = "returned when it is dropped")] Loan),
+    /// The loan goes back when the file is written.
+    Indexed { prepared: Box<Prepared>, trace: Trace, loan: Loan },
     /// The entry is to be replaced, the derived data stays.
     Entry(Vec<u8>, super::store::record::Entry, SkipReason),
     /// Left out or gone: the path is not to be in the index.
@@ -126,11 +130,15 @@ fn run_here(
         core.recover(&mut lexical, &control)?;
     }
     control.set_phase(Phase::Indexing);
+    core.liveness.found.store(0, Ordering::Relaxed);
     if *run == Run::Rebuild {
         core.set_checked(false, core.meta().checked)?;
     }
     let scope = scope(&filter, run)?;
+    let mut trace = core.telemetry.trace("indexer.run");
+    let root = trace.root();
     let context = Arc::new(Context {
+        span: trace.context(root),
         known: Known::load(&core.store, &scope)?,
         scope,
         anew: *run == Run::Rebuild,
@@ -163,6 +171,14 @@ fn run_here(
         let complete = !cancelled && written.is_ok();
         core.set_checked(complete, if complete { began } else { core.meta().checked })?;
     }
+    if let Err(error) = &written {
+        trace.fail(root, &error.to_string());
+    }
+    let progress = control.progress();
+    trace.set(root, "files", progress.indexed as i64);
+    trace.set(root, "chunks", progress.chunks as i64);
+    trace.set(root, "cancelled", cancelled);
+    trace.finish();
     written?;
     control.set_phase(Phase::Done);
     Ok(RunReport { progress: control.progress(), cancelled, generation: core.meta().generation })
@@ -247,6 +263,11 @@ impl Context {
         }
     }
 
+    /// So many files that were found to be new or changed are settled: committed, or given up.
+    fn settle(&self, files: u64) {
+        self.core.liveness.found.fetch_sub(files, Ordering::Relaxed);
+    }
+
     /// Walks the scope and hands on what is to be read.
     fn walk(&self, jobs: &Sender<Job>) {
         let threads = self.settings.workers.clamp(1, 4);
@@ -271,7 +292,10 @@ impl Context {
                 match self.known.see(&path, stat) {
                     Verdict::Unchanged if !self.anew => self.skip(SkipReason::Unchanged, 1),
                     Verdict::Skipped(reason) if !self.anew => self.skip(reason, 1),
-                    _ => return self.hand(jobs, Job { path, absolute, stat }),
+                    _ => {
+                        self.core.liveness.found.fetch_add(1, Ordering::Relaxed);
+                        return self.hand(jobs, Job { path, absolute, stat });
+                    }
                 }
             }
             Found::Skipped(reason, count) => {

@@ -1,7 +1,7 @@
 //! The snapshot: an immutable view of the index that searches read while commits go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustc_hash::FxHashMap;
@@ -90,6 +90,17 @@ pub struct Freshness {
     pub complete: bool,
 }
 
+/// What is known of the disk beside what any snapshot shows.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    /// Files that a run found to be new or changed and that are not committed.
+    pub(crate) found: AtomicU64,
+    /// Changes that the watcher noticed and no run has taken up.
+    pub(crate) noticed: AtomicU64,
+    /// The system tells of every change.
+    pub(crate) watched: AtomicBool,
+}
+
 /// A part of a snapshot: a segment, and where its rows begin.
 struct Piece {
     part: Part,
@@ -102,7 +113,7 @@ pub struct Snapshot {
     generation: u64,
     checked: Option<SystemTime>,
     complete: bool,
-    pending: Arc<AtomicU64>,
+    liveness: Arc<Liveness>,
     pieces: Vec<Piece>,
     dimensions: usize,
     files: u64,
@@ -122,12 +133,12 @@ pub type Current = Arc<arc_swap::ArcSwap<Snapshot>>;
 
 /// What a snapshot is made of.
 #[allow(missing_docs)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     pub generation: u64,
     /// Nanoseconds since 1970, 0 for never.
     pub checked: i64,
     pub complete: bool,
-    pub pending: Arc<AtomicU64>,
+    pub liveness: Arc<Liveness>,
     pub parts: &'a [Part],
     pub dimensions: usize,
     pub searcher: tantivy::Searcher,
@@ -139,7 +150,7 @@ pub struct Source<'a> {
 
 impl Snapshot {
     /// Joins the parts.
-    pub fn new(source: Source<'_>) -> Result<Self, IndexError> {
+    pub(crate) fn new(source: Source<'_>) -> Result<Self, IndexError> {
         let mut pieces = Vec::with_capacity(source.parts.len());
         let (mut first_file, mut first_chunk) = (0u32, 0u32);
         let (mut files, mut chunks, mut terms) = (0u64, 0u64, 0u64);
@@ -159,7 +170,7 @@ impl Snapshot {
             generation: source.generation,
             checked: system_time(source.checked),
             complete: source.complete,
-            pending: source.pending,
+            liveness: source.liveness,
             pieces,
             dimensions: source.dimensions,
             files,
@@ -181,8 +192,12 @@ impl Snapshot {
 
     /// How fresh it is.
     pub fn freshness(&self) -> Freshness {
-        let pending = self.pending.load(Ordering::Relaxed);
-        Freshness { checked: self.checked, pending, complete: self.complete }
+        let Liveness { found, noticed, watched } = &*self.liveness;
+        let pending = found.load(Ordering::Relaxed) + noticed.load(Ordering::Relaxed);
+        // Where every change is told and none waits, what was complete once is as the disk is now.
+        let is_current = self.complete && pending == 0 && watched.load(Ordering::Relaxed);
+        let checked = if is_current { Some(SystemTime::now()) } else { self.checked };
+        Freshness { checked, pending, complete: self.complete }
     }
 
     /// Rows up to which files are numbered; some may be dead (deleted or replaced since).

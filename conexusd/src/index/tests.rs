@@ -1,9 +1,11 @@
 //! Tests of the index as a whole: runs over real folders, compared by everything that a search can see.
 
 mod incremental;
+mod kill;
 mod recovery;
 mod runs;
 mod trees;
+mod watching;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

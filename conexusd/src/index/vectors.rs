@@ -60,10 +60,15 @@ impl Query {
 pub fn scan(segment: &Segment, query: &Query, limit: usize, threads: usize, keep: &dyn Fn(u32) -> bool) -> Vec<Hit> {
     let chunks = segment.counts().chunks;
     let mut scores = vec![0.0; chunks as usize];
-    let threads = if chunks < PARALLEL_MIN { 1 } else { threads.clamp(1, 8) as u32 };
-    let share = chunks.div_ceil(threads).max(1);
+    score_all(segment, query, if chunks < PARALLEL_MIN { 1 } else { threads.clamp(1, 8) }, &mut scores);
+    top(&scores, limit, &|chunk| keep(segment.file_of(chunk)))
+}
+
+/// The scores of all chunks, with so many threads.
+fn score_all(segment: &Segment, query: &Query, threads: usize, scores: &mut [f32]) {
+    let share = scores.len().div_ceil(threads.max(1)).max(1);
     std::thread::scope(|scope| {
-        let mut shares = scores.chunks_mut(share as usize).zip((0..chunks).step_by(share as usize));
+        let mut shares = scores.chunks_mut(share).zip((0u32..).step_by(share));
         let own = shares.next();
         for (scores, first) in shares {
             scope.spawn(move || score(segment, first, query, scores));
@@ -72,7 +77,6 @@ pub fn scan(segment: &Segment, query: &Query, limit: usize, threads: usize, keep
             score(segment, first, query, scores);
         }
     });
-    top(&scores, limit, &|chunk| keep(segment.file_of(chunk)))
 }
 
 /// The scores of the chunks from `first` on.
@@ -139,3 +143,6 @@ impl Ord for Ranked {
         self.0.score.total_cmp(&other.0.score).then(other.0.chunk.cmp(&self.0.chunk))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,9 +95,9 @@ pub fn walk(filter: &Filter, scope: &Scope, threads: usize, each: &(dyn Fn(Found
             if go_on { WalkState::Continue } else { WalkState::Quit }
         })
     });
-    match ignored.into_inner() {
-        count @ 1.. => _ = each(Found::Skipped(SkipReason::Ignored, count as u64)),
-        _ => {}
+    let ignored = u64::try_from(ignored.into_inner()).unwrap_or(0);
+    if ignored > 0 {
+        each(Found::Skipped(SkipReason::Ignored, ignored));
     }
 }
 

@@ -179,7 +179,7 @@ impl Watching {
                 rescanned = Instant::now();
                 self.note_everything();
             }
-            index.set_pending(self.changed.len() as u64 + u64::from(self.everything));
+            index.set_noticed(self.changed.len() as u64 + u64::from(self.everything));
             let due = self.since.is_some_and(|since| self.latest.elapsed() >= QUIET || since.elapsed() >= PATIENCE);
             if due {
                 self.run(&index);
@@ -285,6 +285,7 @@ impl Watching {
         }
         let outcome = index.run(&run, &control);
         *lock(&self.control) = None;
+        index.set_noticed(0);
         let again = match outcome {
             Ok(report) => report.cancelled,
             Err(_) => true,

@@ -31,6 +31,8 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// How long a sidecar that has acknowledged everything may take to see the goodbye and end the stream.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a sidecar that can never be talked to is asked again: it may have been replaced.
 const REFUSED_INTERVAL: Duration = Duration::from_secs(60);
 /// The longest pause that a sidecar can ask for at once.
@@ -71,11 +73,13 @@ impl Channel {
         let (mut backoff, mut random) = (BACKOFF_MIN, Random::seeded());
         let mut quiet = false;
         loop {
-            let was_connected = self.hub.status.was_connected();
+            let (was_connected, started) = (self.hub.status.was_connected(), Instant::now());
             let end = self.session().await;
             let connected = self.hub.status.set_connected(false);
-            if connected {
-                (backoff, quiet) = (BACKOFF_MIN, false);
+            quiet &= !connected;
+            // A sidecar that takes a stream and ends it at once is not to be asked ever faster.
+            if connected && started.elapsed() > BACKOFF_MAX {
+                backoff = BACKOFF_MIN;
             }
             let wait = match end {
                 End::Done => return,
@@ -134,7 +138,8 @@ impl Channel {
         let opened = timeout(WELCOME_TIMEOUT, self.open(messages)).await;
         let mut down = opened.map_err(|_| format!("no answer within {WELCOME_TIMEOUT:?}"))??;
         let first = timeout(WELCOME_TIMEOUT, down.message()).await;
-        let first = first.map_err(|_| format!("no welcome within {WELCOME_TIMEOUT:?}"))?.map_err(|s| status_text(&s))?;
+        let first =
+            first.map_err(|_| format!("no welcome within {WELCOME_TIMEOUT:?}"))?.map_err(|s| status_text(&s))?;
         match first.and_then(|message| message.message) {
             Some(to_core::Message::Welcome(welcome)) => {
                 self.outbox.resume(welcome.last_sequence);
@@ -182,6 +187,8 @@ impl Session<'_> {
         let mut ready = true;
         loop {
             if outbox.is_closing() && self.say_goodbye().await? {
+                // The goodbye is on its way as long as the stream is open: the sidecar closes it, having read all.
+                let _ = timeout(GOODBYE_TIMEOUT, self.down.message()).await;
                 return Ok(End::Done);
             }
             let now = Instant::now();
@@ -197,7 +204,6 @@ impl Session<'_> {
             tokio::select! {
                 message = self.down.message() => match message.map_err(|status| status_text(&status))? {
                     Some(message) => self.take(message)?,
-                    None if self.up.is_none() => return Ok(End::Done),
                     None => return Err("the sidecar closed the stream".to_owned()),
                 },
                 permit = reserve(up.as_ref()), if ready && up.is_some() => {
@@ -213,7 +219,7 @@ impl Session<'_> {
         }
     }
 
-    /// Says goodbye behind the last batch. Whether everything is acknowledged.
+    /// Says goodbye behind the last batch. Whether it is said and everything is acknowledged.
     async fn say_goodbye(&mut self) -> Result<bool, String> {
         let progress = self.channel.outbox.progress();
         if progress.all_handed

@@ -114,7 +114,9 @@ impl Encoder {
         while next != 0 {
             match &cells[next] {
                 Cell::Attribute { key, value, .. } => self.attribute(out, 10, cells, next, key, value),
-                Cell::Message { length, .. } => bytes(out, 9, text_after(cells, next, *length, &mut self.text).as_bytes()),
+                Cell::Message { length, .. } => {
+                    bytes(out, 9, text_after(cells, next, *length, &mut self.text).as_bytes())
+                }
                 Cell::Event { name, at, .. } => {
                     let first = self.owned[next].first as usize;
                     let when = anchor.unix_nanos(*at);
@@ -293,7 +295,9 @@ mod tests {
         let mut frames = Frames::default();
         Encoder::default().trace(id, &cells, &anchor, &mut frames);
         let records = decode(&frames);
-        let [v1::record::Record::Span(root), v1::record::Record::Span(leaf)] = &records[..] else { panic!("{records:?}") };
+        let [v1::record::Record::Span(root), v1::record::Record::Span(leaf)] = &records[..] else {
+            panic!("{records:?}")
+        };
         assert_eq!(root.trace_id, id.to_bytes());
         assert_eq!((root.span_id, root.parent_span_id, root.name.as_str()), (5, 4, "root"));
         assert_eq!((root.root, root.parent_is_remote, root.error, root.exemplar_series), (true, true, false, 9));
@@ -315,8 +319,7 @@ mod tests {
     fn a_log_line_reads_back() {
         let id = Random::seeded().trace_id();
         let (anchor, at) = (Anchor::now(), Tick::now());
-        let mut cells =
-            vec![Cell::Log { level: Level::Warn, cells: 0, target: "here", at, trace: Some(id), span: 3 }];
+        let mut cells = vec![Cell::Log { level: Level::Warn, cells: 0, target: "here", at, trace: Some(id), span: 3 }];
         push_message(&mut cells, 0, &"m".repeat(200));
         push_attribute(&mut cells, 0, "n", AttributeValue::Integer(-4), ATTRIBUTE_BYTES_MAX);
         let mut frames = Frames::default();

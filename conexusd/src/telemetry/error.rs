@@ -104,11 +104,8 @@ impl ErrorReport {
 
     pub(crate) fn to_proto(&self, anchor: &Anchor) -> v1::Error {
         let field = |text: &str| cut(text, FIELD_BYTES_MAX).to_owned();
-        let frame = |frame: &Frame| v1::Frame {
-            function: field(&frame.function),
-            file: field(&frame.file),
-            line: frame.line,
-        };
+        let frame =
+            |frame: &Frame| v1::Frame { function: field(&frame.function), file: field(&frame.file), line: frame.line };
         v1::Error {
             unix_nanos: anchor.unix_nanos(self.at),
             error_type: self.error_type.to_owned(),
@@ -185,7 +182,10 @@ mod tests {
         }
         let proto = report.to_proto(&Anchor::now());
         assert_eq!((proto.message.len(), proto.context.len()), (MESSAGE_BYTES_MAX, CONTEXT_MAX));
-        assert_eq!((proto.error_type.as_str(), proto.method.as_str(), proto.request_id.as_str()), ("tool", "tools/call", "7"));
+        assert_eq!(
+            (proto.error_type.as_str(), proto.method.as_str(), proto.request_id.as_str()),
+            ("tool", "tools/call", "7")
+        );
         let Some(v1::attribute::Value::Text(value)) = &proto.context[0].value else { panic!("text") };
         assert_eq!(value.len(), FIELD_BYTES_MAX);
     }

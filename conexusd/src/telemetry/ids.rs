@@ -64,7 +64,9 @@ pub struct TraceParent {
 
 /// Why a text is no `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("traceparent must look like 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, in lower case and with ids that are not zero")]
+#[error(
+    "traceparent must look like 00-<32 hex digits>-<16 hex digits>-<2 hex digits>, in lower case and with ids that are not zero"
+)]
 pub struct BadTraceParent;
 
 impl FromStr for TraceParent {
@@ -119,7 +121,8 @@ impl Random {
     pub(crate) fn seeded() -> Self {
         let mut bytes = [0; 32];
         if getrandom::fill(&mut bytes).is_err() {
-            let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
+            let clock =
+                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_nanos();
             bytes[..16].copy_from_slice(&clock.to_le_bytes());
             let address = std::ptr::from_ref(&bytes).addr() as u64;
             bytes[16..24].copy_from_slice(&address.to_le_bytes());

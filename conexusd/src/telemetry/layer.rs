@@ -149,7 +149,8 @@ impl TelemetryLayer {
     /// The innermost span of the current trace: a library's, if one is entered, else the scope's.
     fn context_of<S: Subscriber + for<'a> LookupSpan<'a>>(&self, layer: &LayerContext<'_, S>) -> Option<Context> {
         let scope = with_current(&self.hub, super::context::Scope::context);
-        let inner = layer.lookup_current().and_then(|span| span.extensions().get::<OpenSpan>().map(|open| open.context));
+        let inner =
+            layer.lookup_current().and_then(|span| span.extensions().get::<OpenSpan>().map(|open| open.context));
         match (inner, scope) {
             (Some(inner), Some(scope)) if inner.trace_id != scope.trace_id => Some(scope),
             (inner, scope) => inner.or(scope),

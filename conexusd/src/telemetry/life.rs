@@ -125,8 +125,7 @@ impl Telemetry {
         let hub = Arc::new(Hub::new(&options, mirror.clone()));
         let stop = Arc::new(AtomicBool::new(false));
         let channel = start_channel(&hub, options)?;
-        let drain =
-            Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
+        let drain = Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
         let drain = spawn("telemetry-drain", move || drain.run())?;
         let telemetry = Self { hub: Arc::clone(&hub) };
         Ok((telemetry, TelemetryGuard { hub, stop, drain: Some(drain), channel }))

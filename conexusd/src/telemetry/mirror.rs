@@ -125,8 +125,6 @@ mod tests {
         (0..3_000).for_each(|_| mirror.line(format!("{{\"message\":\"{filler}\"}}")));
         assert!(!mirror.flush(Duration::from_millis(10)));
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-        let dropped = mirror.dropped.load(Relaxed);
-        assert!((1_000..2_000).contains(&dropped), "{dropped}");
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
             read.read_to_string(&mut text).map(|_| text)
@@ -138,6 +136,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let said: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
         let written = lines.iter().filter(|line| line["dropped"].is_null()).count() as u64;
-        assert_eq!((said, written), (dropped, 3_000 - dropped + 1));
+        assert_eq!(said + written, 3_001, "each line is written or counted");
+        assert!((1_000..2_000).contains(&said), "{said}");
     }
 }

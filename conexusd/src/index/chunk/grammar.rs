@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use tree_sitter::Node;
 
-use super::outline::name;
 use super::mask::Mask;
+use super::outline::name;
 use super::rules;
 use super::{Kind, Language};
 

@@ -33,8 +33,7 @@ pub(super) fn item_macros(text: &str) -> Option<Vec<u8>> {
     masked
 }
 
-const ITEM_STARTS: [&str; 9] =
-    ["pub ", "pub(", "fn ", "async fn ", "unsafe fn ", "impl ", "impl<", "mod ", "trait "];
+const ITEM_STARTS: [&str; 9] = ["pub ", "pub(", "fn ", "async fn ", "unsafe fn ", "impl ", "impl<", "mod ", "trait "];
 
 /// `name! {` with nothing before and after; not a macro's own definition.
 fn is_item_macro(line: &str) -> bool {
@@ -76,7 +75,7 @@ fn in_line(line: &str) -> Option<(usize, usize)> {
     for _ in 0..5 {
         let (start, word) = words.next_word()?;
         let in_type = matches!(previous, "class" | "struct" | "union");
-        if is_macro(word) {
+        if is_macro(word) || is_attribute(word) {
             let after_arguments = words.skip_arguments();
             let (_, next) = Words { line, at: after_arguments }.next_word()?;
             let mut rest = Words { line, at: after_arguments };
@@ -113,6 +112,11 @@ fn is_macro(word: &str) -> bool {
     word.len() > 3
         && word.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
         && word.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// `__always_inline`, `__init`; not the compiler's own `__attribute__`.
+fn is_attribute(word: &str) -> bool {
+    word.starts_with("__") && !word.ends_with("__") && word.bytes().any(|b| b.is_ascii_lowercase())
 }
 
 /// Identifiers of a line, one after the other; anything but white space between them ends the walk.

@@ -3,9 +3,9 @@
 //! Kinds not listed are looked into when they stand on several lines. Names are those of the grammars' `node-types.json`.
 
 use super::Language;
-use super::mask::{self, Mask};
 use super::grammar::Place::{Local, Member};
 use super::grammar::Rule::{self, Define, Enter, Group, Import, Lead, Leaf};
+use super::mask::{self, Mask};
 use super::read::{beam, c, dotnet, functional, go, jvm, name, php, python, ruby, rust, script, shell, swift, systems};
 
 /// One language's rules. Where kinds are listed twice the first counts.
@@ -20,14 +20,7 @@ pub(super) struct Table {
 
 impl Table {
     fn new(grammar: impl Into<tree_sitter::Language>, rules: Rules) -> Self {
-        Self {
-            grammar: grammar.into(),
-            rules,
-            bodies: "",
-            mask: None,
-            joins_clauses: false,
-            import_calls: &[],
-        }
+        Self { grammar: grammar.into(), rules, bodies: "", mask: None, joins_clauses: false, import_calls: &[] }
     }
 }
 
@@ -125,7 +118,7 @@ const SCRIPT: Rules = &[
     ("lexical_declaration variable_declaration", Define(script::variable)),
     ("expression_statement", Define(script::expression)),
     ("pair", Define(script::pair)),
-        ("arrow_function function_expression generator_function", Enter(Local)),
+    ("arrow_function function_expression generator_function", Enter(Local)),
     ("class", Enter(Member)),
 ];
 

@@ -26,9 +26,6 @@ pub(super) const CODE: Sizes = Sizes { target: 1_200, whole: 1_500, definition: 
 /// Prose: a section of its own for each heading unless it is very short.
 pub(super) const PROSE: Sizes = Sizes { target: 1_200, whole: 1_500, definition: 1_800, alone: 240, tiny: 120 };
 
-/// The length of a signature, in bytes.
-const SIGNATURE_MAX: usize = 200;
-
 /// Cuts a text into chunks that are in order, do not overlap, and hold every line.
 pub(super) fn split(lines: &Lines<'_>, outline: &Outline, sizes: &Sizes) -> Vec<Chunk> {
     if lines.count() == 0 {
@@ -38,23 +35,23 @@ pub(super) fn split(lines: &Lines<'_>, outline: &Outline, sizes: &Sizes) -> Vec<
     units.sort_by_key(|&i| (outline.items[i as usize].lead, std::cmp::Reverse(outline.items[i as usize].end), i));
     let mut splitter = Splitter { lines, outline, sizes, units, spans: Vec::new() };
     splitter.cut(Span { from: 0, to: lines.count() });
-    let spans = std::mem::take(&mut splitter.spans);
+    let spans = splitter.without_crumbs();
     splitter.label(&spans)
 }
 
 /// Lines `from..to`.
 #[derive(Clone, Copy, Debug)]
-struct Span {
-    from: usize,
-    to: usize,
+pub(super) struct Span {
+    pub(super) from: usize,
+    pub(super) to: usize,
 }
 
-struct Splitter<'a> {
-    lines: &'a Lines<'a>,
-    outline: &'a Outline,
+pub(super) struct Splitter<'a> {
+    pub(super) lines: &'a Lines<'a>,
+    pub(super) outline: &'a Outline,
     sizes: &'a Sizes,
     /// Items worth a chunk, by first line, the longest first.
-    units: Vec<u32>,
+    pub(super) units: Vec<u32>,
     /// The chunks so far.
     spans: Vec<Span>,
 }
@@ -62,7 +59,8 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     /// Cuts a stretch into spans of good size. Each call goes at least one cost level deeper, so the depth is bounded.
     fn cut(&mut self, span: Span) {
-        if self.size(span) <= self.limit(span) {
+        let blank = self.lines.bytes(span.from, span.to) - self.size(span);
+        if self.size(span) <= self.limit(span) && blank <= self.sizes.whole {
             self.spans.push(span);
             return;
         }
@@ -113,19 +111,28 @@ impl Splitter<'_> {
             }
         }
         self.join_run(&pieces[run..last]);
-        if let (Some(from), Some(span)) = (head, self.spans.get_mut(made)) {
-            span.from = from;
+        if let Some(from) = head {
+            match self.spans.get(made).copied() {
+                Some(span) if self.size(span) <= self.sizes.definition => self.spans[made].from = from,
+                _ => self.spans.insert(made, pieces[0]),
+            }
         }
-        if let (Some(to), Some(span)) = (tail, self.spans.last_mut()) {
-            span.to = to;
+        if let Some(to) = tail {
+            match self.spans.last().copied() {
+                Some(span) if self.size(span) <= self.sizes.definition => {
+                    self.spans.last_mut().expect("seen above").to = to
+                }
+                _ => self.spans.push(pieces[last]),
+            }
         }
     }
 
     /// Joins a run of small pieces into spans of about equal size, none above the target, preferring to part them at
     /// blank lines.
     fn join_run(&mut self, pieces: &[Span]) {
-        let total: usize = pieces.iter().map(|&piece| self.size(piece)).sum();
-        let even = total / total.div_ceil(self.sizes.target).max(1);
+        let even = |left: usize| left / left.div_ceil(self.sizes.target).max(1);
+        let mut left: usize = pieces.iter().map(|&piece| self.size(piece)).sum();
+        let mut made = Vec::new();
         let mut open: Option<Span> = None;
         for &piece in pieces {
             let Some(span) = open else {
@@ -133,15 +140,16 @@ impl Splitter<'_> {
                 continue;
             };
             let (size, more) = (self.size(span), self.size(piece));
-            let enough = if self.lines.is_blank(piece.from - 1) { even * 8 / 10 } else { even * 11 / 10 };
-            if size + more > self.sizes.target || size + more / 2 > enough {
-                self.spans.push(span);
+            let share = if self.lines.is_blank(piece.from - 1) { 9 } else { 10 };
+            if size + more > self.sizes.target || size + more / 2 > even(left) * share / 10 {
+                left = left.saturating_sub(size);
+                made.push(span);
                 open = Some(piece);
             } else {
                 open = Some(Span { from: span.from, to: piece.to });
             }
         }
-        self.spans.extend(open);
+        self.spans.extend(made.into_iter().chain(open));
     }
 
     /// Cuts a stretch in which no line is a good one: blank lines only, say.
@@ -156,12 +164,40 @@ impl Splitter<'_> {
         self.spans.push(Span { from, to: span.to });
     }
 
+    /// The spans with tiny ones that define nothing joined to the neighbour from which a deeper line parts them.
+    fn without_crumbs(&mut self) -> Vec<Span> {
+        let spans = std::mem::take(&mut self.spans);
+        let mut kept: Vec<Span> = Vec::with_capacity(spans.len());
+        let mut pending: Option<usize> = None;
+        for (at, &span) in spans.iter().enumerate() {
+            let from = pending.take().unwrap_or(span.from);
+            let crumb = self.is_tiny(span) && !self.defines(span);
+            let cost = |line: usize| self.outline.costs.get(line).copied().filter(|&cost| cost < NEVER);
+            let fits = |other: Span| self.size(other) + self.size(span) <= self.sizes.whole;
+            let back =
+                kept.last().copied().filter(|&other| from == span.from && fits(other)).and_then(|_| cost(span.from));
+            let ahead = spans.get(at + 1).copied().filter(|&other| fits(other)).and_then(|_| cost(span.to));
+            match kept.last_mut() {
+                Some(last) if crumb && back.is_some() && back >= ahead => last.to = span.to,
+                _ if crumb && ahead.is_some() => pending = Some(from),
+                _ => kept.push(Span { from, to: span.to }),
+            }
+        }
+        kept
+    }
+
+    /// Whether a unit begins in a span.
+    fn defines(&self, span: Span) -> bool {
+        let at = self.units.partition_point(|&unit| (self.item(unit).lead as usize) < span.from);
+        self.units.get(at).is_some_and(|&unit| (self.item(unit).lead as usize) < span.to)
+    }
+
     /// Bytes without the blank lines at the end.
-    fn size(&self, span: Span) -> usize {
+    pub(super) fn size(&self, span: Span) -> usize {
         self.lines.bytes(span.from, self.last_line(span) + 1)
     }
 
-    fn last_line(&self, span: Span) -> usize {
+    pub(super) fn last_line(&self, span: Span) -> usize {
         let mut last = span.to - 1;
         while last > span.from && self.lines.is_blank(last) {
             last -= 1;
@@ -207,111 +243,9 @@ impl Splitter<'_> {
         matches!(self.item(unit).kind, Kind::Function | Kind::Method) || !inside.into_iter().any(inner)
     }
 
-    fn item(&self, index: u32) -> &Item {
+    pub(super) fn item(&self, index: u32) -> &Item {
         &self.outline.items[index as usize]
     }
-
-    fn label(&self, spans: &[Span]) -> Vec<Chunk> {
-        let mut by_start: Vec<u32> = self.units.clone();
-        by_start.sort_by_key(|&unit| (self.item(unit).start, unit));
-        let mut chunks = Vec::with_capacity(spans.len());
-        let mut next = 0;
-        for &span in spans {
-            let first = next;
-            while by_start.get(next).is_some_and(|&unit| (self.item(unit).start as usize) < span.to) {
-                next += 1;
-            }
-            chunks.push(self.chunk(span, &by_start[first..next], by_start[..first].last().copied()));
-        }
-        chunks
-    }
-
-    /// One chunk. `inside` are the items that begin in it, `before` is the last that begins before it.
-    fn chunk(&self, span: Span, inside: &[u32], before: Option<u32>) -> Chunk {
-        let main = self.main_item(span, inside);
-        let scope = match main {
-            Some(unit) => self.outline.scope_of(unit),
-            None => self.outline.chain(self.around(span, before.or(inside.first().copied())), None),
-        };
-        Chunk {
-            start_line: span.from as u32 + 1,
-            end_line: span.to as u32,
-            start_byte: self.lines.start(span.from),
-            end_byte: self.lines.start(span.to),
-            kind: main.map_or_else(|| self.common_kind(inside), |unit| self.item(unit).kind),
-            symbol: main.map(|unit| self.item(unit).name.clone()).filter(|name| !name.is_empty()),
-            scope,
-            signature: main.and_then(|unit| signature(self.lines.text, self.item(unit).signature)),
-        }
-    }
-
-    /// The item that a chunk is mainly about: the outermost one that begins in it and has half of its bytes; but of
-    /// one that goes on in the next chunk a member that has half, if there is one.
-    fn main_item(&self, span: Span, inside: &[u32]) -> Option<u32> {
-        let total = self.size(span).max(1);
-        let share = |unit: u32| {
-            let item = self.item(unit);
-            let from = (item.lead as usize).max(span.from);
-            let to = (item.end as usize + 1).min(span.to);
-            if from < to { self.size(Span { from, to }) } else { 0 }
-        };
-        let half = |unit: u32| share(unit) * 2 >= total;
-        let mut best: Option<u32> = None;
-        for &unit in inside.iter().filter(|&&unit| half(unit)) {
-            match best {
-                None => best = Some(unit),
-                Some(outer) => {
-                    let split = self.item(outer).end as usize >= span.to;
-                    if split && unit < self.item(outer).end_item && (self.item(unit).end as usize) < span.to {
-                        best = Some(unit);
-                        break;
-                    }
-                }
-            }
-        }
-        let largest = || inside.iter().copied().max_by_key(|&unit| share(unit));
-        let sections = inside.iter().all(|&unit| self.item(unit).kind == Kind::Section);
-        if best.is_none() && sections { largest() } else { best }
-    }
-
-    /// The innermost item that holds all lines of a span.
-    fn around(&self, span: Span, near: Option<u32>) -> Option<u32> {
-        let last = self.last_line(span);
-        let mut at = near;
-        while let Some(unit) = at {
-            let item = self.item(unit);
-            if item.unit && (item.lead as usize) <= span.from && item.end as usize >= last {
-                return at;
-            }
-            at = item.parent;
-        }
-        None
-    }
-
-    fn common_kind(&self, inside: &[u32]) -> Kind {
-        let mut kinds = inside.iter().map(|&unit| self.item(unit).kind);
-        match kinds.next() {
-            Some(kind) if inside.len() > 1 && kinds.all(|other| other == kind) => kind,
-            _ => Kind::Block,
-        }
-    }
-}
-
-/// A stretch of text on one line, cut at a word where it is too long.
-fn signature(text: &str, (from, to): (u32, u32)) -> Option<Box<str>> {
-    let mut line = String::new();
-    for word in text.get(from as usize..to as usize)?.split_whitespace() {
-        if line.len() + word.len() + 1 > SIGNATURE_MAX {
-            break;
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line.push_str(word);
-    }
-    let line = line.trim_end_matches([' ', '{', ';', ',']).trim_end_matches(" =").trim_end_matches(" do");
-    let line = line.strip_suffix(':').unwrap_or(line);
-    if line.is_empty() { None } else { Some(line.into()) }
 }
 
 /// The cost of beginning a chunk at a line of text without a grammar, from its indentation and the line before.

@@ -53,7 +53,7 @@ impl Budget {
         Some(Loan { budget: Arc::clone(self), bytes })
     }
 
-    /// Bytes lent at the moment.
+    #[cfg(test)]
     pub(super) fn lent(&self) -> usize {
         *lock(&self.lent)
     }

@@ -1,7 +1,6 @@
 //! Worker: a thread that turns jobs into outcomes.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 use conexus_proto::facts::{Fact, FileError, SkipReason};
 use crossbeam_channel::{Receiver, Sender};
@@ -12,6 +11,7 @@ use super::prepare::{Group, Vectorizer, prepare};
 use super::read::{Job, ReadFile, Reading, read};
 use super::{Context, Outcome};
 use crate::index::store::record::Entry;
+use crate::telemetry::{Tick, Trace};
 
 /// A file in memory costs about so many times its size: text, terms, vectors, rows.
 const BYTES_FACTOR: usize = 6;
@@ -52,8 +52,8 @@ fn cost(job: &Job) -> usize {
 /// Files on their way to the embedder.
 struct Gathering {
     group: Group,
-    /// Since when each is worked on, and its share of the budget.
-    loans: FxHashMap<Vec<u8>, (Instant, Loan)>,
+    /// The trace of each, and its share of the budget.
+    loans: FxHashMap<Vec<u8>, (Trace, Loan)>,
 }
 
 impl Gathering {
@@ -62,7 +62,9 @@ impl Gathering {
         if context.is_cancelled() {
             return false;
         }
-        let began = Instant::now();
+        let mut trace = context.core.telemetry.trace("indexer.process_file");
+        let root = trace.root();
+        trace.link(root, context.span);
         let read = || read(&job, &context.core.store, context.filter.max_file_size(), context.anew);
         let reading = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Reading::Failed {
             error: FileError::Parse,
@@ -71,7 +73,11 @@ impl Gathering {
         });
         let outcome = match reading {
             Reading::File(file) => {
-                self.loans.insert(file.path.clone(), (began, loan));
+                trace.add(root, "indexer.chunk", root.start(), Tick::now());
+                trace.set(root, "path", &*String::from_utf8_lossy(&file.path));
+                trace.set(root, "language", file.language.name());
+                trace.set(root, "chunks", file.parsed.chunks.len());
+                self.loans.insert(file.path.clone(), (trace, loan));
                 self.group.add(*file, &vectorizer(context));
                 return true;
             }
@@ -80,6 +86,9 @@ impl Gathering {
                 Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
             }
             Reading::Unfit(reason) => {
+                if reason == SkipReason::Ignored {
+                    context.control.forget();
+                }
                 context.skip(reason, 1);
                 Outcome::Remove(job.path)
             }
@@ -88,7 +97,8 @@ impl Gathering {
                 Outcome::Remove(job.path)
             }
             Reading::Failed { error, message, remove } => {
-                fail(context, error, message);
+                trace.fail(root, &message);
+                fail(context, error, message, !remove);
                 if !remove {
                     return true;
                 }
@@ -100,16 +110,23 @@ impl Gathering {
 
     /// Embeds, derives, and hands everything on.
     fn finish(mut self, context: &Context, outcomes: &Sender<Outcome>) -> bool {
-        for (file, vectors) in std::mem::take(&mut self.group).finish(&vectorizer(context)) {
+        let embedding = Tick::now();
+        let files = std::mem::take(&mut self.group).finish(&vectorizer(context));
+        let embedded_at = Tick::now();
+        for (file, vectors) in files {
             if context.is_cancelled() {
                 return false;
             }
-            let Some((began, loan)) = self.loans.remove(&file.path) else { continue };
+            let Some((mut trace, loan)) = self.loans.remove(&file.path) else { continue };
+            let root = trace.root();
+            let span = trace.add(root, "embedding.generate", embedding, embedded_at);
+            trace.set(span, "provider", context.core.embedder.provider().as_str());
             let path = String::from_utf8_lossy(&file.path).into_owned();
             let (vectors, embedded) = match vectors {
                 Ok(vectors) => vectors,
                 Err(message) => {
-                    fail(context, FileError::Embed, format!("{path}: {message}"));
+                    trace.fail(root, &message);
+                    fail(context, FileError::Embed, format!("{path}: {message}"), true);
                     continue;
                 }
             };
@@ -117,11 +134,14 @@ impl Gathering {
             let prepare = || prepare(file, &vectors, embedded, &context.fields, &*context.core.embedder);
             match catch_unwind(AssertUnwindSafe(prepare)) {
                 Ok(prepared) => {
-                    if !context.hand(outcomes, Outcome::Indexed(Box::new(prepared), began, loan)) {
+                    let prepared = Box::new(prepared);
+                    if !context.hand(outcomes, Outcome::Indexed { prepared, trace, loan }) {
                         return false;
                     }
                 }
-                Err(panic) => fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic))),
+                Err(panic) => {
+                    fail(context, FileError::Other, format!("{path}: panicked: {}", panic_text(&panic)), true)
+                }
             }
         }
         true
@@ -138,7 +158,11 @@ fn vectorizer(context: &Context) -> Vectorizer<'_> {
     }
 }
 
-fn fail(context: &Context, error: FileError, message: String) {
+/// Counts a file that cannot be indexed. `settled`: nothing about it goes to the writer.
+fn fail(context: &Context, error: FileError, message: String, settled: bool) {
+    if settled {
+        context.settle(1);
+    }
     context.core.telemetry.emit(Fact::FileFailed { error });
     context.control.add_failed(error, message);
 }

@@ -15,6 +15,7 @@ use crate::index::run::Phase;
 use crate::index::segment::build::SegmentBuilder;
 use crate::index::store::Batch;
 use crate::index::store::record::Entry;
+use crate::telemetry::Tick;
 
 /// A batch of so many bytes is committed at once.
 const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -33,7 +34,9 @@ pub(super) struct Writer<'a> {
     next_file: u32,
     began: Instant,
     committed: Instant,
-    /// Since when there is something to commit.
+    /// Files that the batch settles.
+    applied: u64,
+    /// There is something to commit.
     dirty: bool,
 }
 
@@ -48,6 +51,7 @@ impl<'a> Writer<'a> {
             lexical,
             began: now,
             committed: now,
+            applied: 0,
             dirty: false,
         }
     }
@@ -86,8 +90,9 @@ impl<'a> Writer<'a> {
     fn apply(&mut self, outcome: Outcome) -> Result<(), IndexError> {
         let context = self.context;
         match outcome {
-            Outcome::Indexed(prepared, began, _loan) => {
+            Outcome::Indexed { prepared, mut trace, loan } => {
                 let mut prepared = *prepared;
+                let inserting = Tick::now();
                 let id = self.next_file;
                 self.next_file = id.checked_add(1).ok_or_else(|| {
                     IndexError::Store("no file numbers are left: remove the index's folder and index again".to_owned())
@@ -101,8 +106,12 @@ impl<'a> Writer<'a> {
                 self.batch.files.insert(prepared.path, Some(Entry::Indexed(record)));
                 let chunks = prepared.derived.chunks.len() as u64;
                 context.control.add_indexed(record.stat.bytes, chunks, prepared.embedded);
-                context.core.telemetry.emit(Fact::FileIndexed { nanos: began.elapsed().as_nanos() as u64 });
                 context.core.telemetry.emit(Fact::ChunksCreated { count: chunks });
+                let (root, now) = (trace.root(), Tick::now());
+                trace.add(root, "vectorstore.insert", inserting, now);
+                trace.measure(root, Fact::FileIndexed { nanos: now.nanos_since(root.start()) });
+                trace.finish();
+                drop(loan);
             }
             Outcome::Entry(path, entry, reason) => {
                 self.batch.files.insert(path, Some(entry));
@@ -112,6 +121,7 @@ impl<'a> Writer<'a> {
                 self.batch.files.insert(path, None);
             }
         }
+        self.applied += 1;
         self.dirty = true;
         context.core.telemetry.set(Gauge::QueueDepth, context.control.queue_depth() as f64);
         Ok(())
@@ -143,6 +153,7 @@ impl<'a> Writer<'a> {
         let fresh = Batch { replace: self.context.anew, ..Batch::default() };
         let batch = std::mem::replace(&mut self.batch, fresh);
         self.context.core.commit(self.lexical, &batch, &mut self.builder, self.next_file)?;
+        self.context.settle(std::mem::take(&mut self.applied));
         self.committed = Instant::now();
         Ok(())
     }

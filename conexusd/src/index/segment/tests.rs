@@ -13,17 +13,17 @@ use crate::index::classify::{Class, SourceType};
 use crate::index::derive::Derived;
 use crate::index::language::Language;
 
-const DIMENSIONS: usize = 4;
+pub(crate) const DIMENSIONS: usize = 4;
 
 /// A file whose every column depends on its number.
-fn file(id: u32, chunks: u32) -> Derived {
+pub(crate) fn file(id: u32, chunks: u32) -> Derived {
     let chunk = |i: u32| Chunk {
         start_line: i * 10 + 1,
         end_line: i * 10 + 10,
         start_byte: i * 100,
         end_byte: i * 100 + 100,
-        kind: if i % 2 == 0 { Kind::Function } else { Kind::Block },
-        symbol: (i % 2 == 0).then(|| format!("name_{id}_{i}").into()),
+        kind: if i.is_multiple_of(2) { Kind::Function } else { Kind::Block },
+        symbol: i.is_multiple_of(2).then(|| format!("name_{id}_{i}").into()),
         scope: (i % 3 == 1).then(|| format!("Scope{id}").into()),
         signature: None,
     };
@@ -37,7 +37,7 @@ fn file(id: u32, chunks: u32) -> Derived {
     let vector = |i: u32| (0..DIMENSIONS as u32).map(move |d| ((id * 31 + i * 7 + d * 13) % 255) as u8 as i8);
     Derived {
         path: format!("folder{}/file{id}.rs", id % 3),
-        escaped: id % 7 == 0,
+        escaped: id.is_multiple_of(7),
         content: [id as u8; 16],
         language: Language::from_number((id % 4) as u8),
         class: Class::from_flags(SourceType::from_number((id % 4) as u8), (id % 32) as u8),

@@ -97,10 +97,13 @@ pub fn decode_entry(bytes: &[u8]) -> Option<Entry> {
 /// The bytes of a content: its text, compressed, then what was parsed from it.
 pub fn encode_content(text: &str, parsed: &ParsedFile) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 2 + 64);
-    let packed = lz4_flex::block::compress(text.as_bytes());
-    put_u32(&mut out, text.len() as u32);
-    put_u32(&mut out, packed.len() as u32);
-    out.extend_from_slice(&packed);
+    put_packed(&mut out, text.as_bytes());
+    put_packed(&mut out, &encode_parsed(parsed));
+    out
+}
+
+fn encode_parsed(parsed: &ParsedFile) -> Vec<u8> {
+    let mut out = Vec::with_capacity(parsed.chunks.len() * 64 + 64);
     put_u32(&mut out, parsed.lines);
     put_u32(&mut out, parsed.chunks.len() as u32);
     for chunk in &parsed.chunks {
@@ -130,23 +133,15 @@ pub fn encode_content(text: &str, parsed: &ParsedFile) -> Vec<u8> {
 
 /// The text of a content.
 pub fn decode_text(bytes: &[u8]) -> Option<String> {
-    let mut input = Input(bytes);
-    let (length, packed) = (input.u32()? as usize, input.u32()? as usize);
-    let packed = input.take(packed)?;
-    // LZ4 cannot compress better than 255 times: a greater length is damage, not worth an allocation.
-    if length > packed.len().saturating_mul(255) + 64 {
-        return None;
-    }
-    let text = lz4_flex::block::decompress(packed, length).ok()?;
-    String::from_utf8(text).ok()
+    String::from_utf8(Input(bytes).unpacked()?).ok()
 }
 
 /// What was parsed from a content.
 pub fn decode_parsed(bytes: &[u8]) -> Option<ParsedFile> {
     let mut input = Input(bytes);
-    input.u32()?;
-    let packed = input.u32()? as usize;
-    input.take(packed)?;
+    input.packed()?;
+    let bytes = input.unpacked()?;
+    let mut input = Input(&bytes);
     let mut parsed = ParsedFile { lines: input.u32()?, ..ParsedFile::default() };
     for _ in 0..input.u32()? {
         parsed.chunks.push(Chunk {
@@ -195,6 +190,14 @@ fn put_u32(out: &mut Vec<u8>, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// Adds bytes compressed: their length, that of the compressed form, and this.
+fn put_packed(out: &mut Vec<u8>, bytes: &[u8]) {
+    let packed = lz4_flex::block::compress(bytes);
+    put_u32(out, bytes.len() as u32);
+    put_u32(out, packed.len() as u32);
+    out.extend_from_slice(&packed);
+}
+
 fn put_stat(out: &mut Vec<u8>, stat: Stat) {
     out.extend_from_slice(&stat.modified.to_le_bytes());
     out.extend_from_slice(&stat.changed.to_le_bytes());
@@ -222,6 +225,21 @@ impl<'a> Input<'a> {
         let (head, tail) = self.0.split_at_checked(length)?;
         self.0 = tail;
         Some(head)
+    }
+
+    /// The length and the bytes that [`put_packed`] added.
+    fn packed(&mut self) -> Option<(usize, &'a [u8])> {
+        let (length, packed) = (self.u32()? as usize, self.u32()? as usize);
+        Some((length, self.take(packed)?))
+    }
+
+    fn unpacked(&mut self) -> Option<Vec<u8>> {
+        let (length, packed) = self.packed()?;
+        // LZ4 cannot compress better than 255 times: a greater length is damage, not worth an allocation.
+        if length > packed.len().saturating_mul(255) + 64 {
+            return None;
+        }
+        lz4_flex::block::decompress(packed, length).ok()
     }
 
     fn u8(&mut self) -> Option<u8> {

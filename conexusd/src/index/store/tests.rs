@@ -1,6 +1,6 @@
 //! Tests of references, what is kept for a while, and identities.
 
-use super::record::Stat;
+use super::record::{FileRecord, Stat};
 use super::*;
 
 fn open(folder: &Path, embedder: &str) -> (Store, Option<String>) {
@@ -22,7 +22,7 @@ fn remove(store: &Store, path: &str) -> Committed {
     store.commit(&batch, 9).unwrap()
 }
 
-/// Eight megabytes that do not compress.
+/// Text that does not compress.
 fn noise(mut seed: u64) -> String {
     let mut next = || {
         seed ^= seed << 13;
@@ -30,13 +30,14 @@ fn noise(mut seed: u64) -> String {
         seed ^= seed << 17;
         char::from(33 + (seed >> 40) as u8 % 64)
     };
-    (0..8_000_000).map(|_| next()).collect()
+    (0..10_000).map(|_| next()).collect()
 }
 
 #[test]
 fn a_content_lives_as_long_as_a_file_has_it_and_a_while_longer() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, reset) = open(folder.path(), "e");
+    let (mut store, reset) = open(folder.path(), "e");
+    store.doomed_bytes_max = 100_000;
     assert_eq!(reset, None);
     put(&store, "a", 1, 7, "seven");
     let second = put(&store, "b", 2, 7, "not written: it is there");

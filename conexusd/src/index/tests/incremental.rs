@@ -75,6 +75,7 @@ fn a_branch_that_comes_back_embeds_nothing() {
 fn a_run_over_paths_sees_those_and_nothing_else() {
     let bench = Bench::new();
     fill(&bench);
+    bench.write(".git/HEAD", "ref: refs/heads/main\n");
     bench.write(".gitignore", "ignored/\n");
     let index = bench.open();
     run(&index, Run::All);

@@ -187,6 +187,7 @@ fn searches_see_whole_commits_and_never_wait_while_a_run_goes_on() {
 fn why_files_are_skipped_is_counted() {
     let bench = Bench::new();
     fill(&bench);
+    bench.write(".git/HEAD", "ref: refs/heads/main\n");
     bench.write(".gitignore", "*.log\nbuild/\n");
     bench.write("a.log", "x\n");
     bench.write("build/out.txt", "x\n");
@@ -198,8 +199,8 @@ fn why_files_are_skipped_is_counted() {
     let index = bench.open();
     let progress = run(&index, Run::All);
     let skipped = |reason| progress.skipped_for(reason);
-    // The log, the build folder.
-    assert_eq!(skipped(SkipReason::Ignored), 2);
+    // The log, the build folder, git's own.
+    assert_eq!(skipped(SkipReason::Ignored), 3);
     assert_eq!(skipped(SkipReason::Binary), 1);
     assert_eq!(skipped(SkipReason::Empty), 1);
     assert_eq!(skipped(SkipReason::TooLarge), 1);

@@ -87,7 +87,6 @@ pub struct Filter {
     root: PathBuf,
     rules: Arc<Rules>,
     max_file_size: u64,
-    parents: bool,
 }
 
 #[derive(Debug)]
@@ -110,11 +109,8 @@ impl Filter {
     ) -> Result<Self, IndexError> {
         let include = if include.is_empty() { None } else { Some(globs("indexer.include", include)?) };
         let exclude = globs("indexer.ignore", exclude)?;
-        // Rules of folders above the root hold only where a repository reaches up there: a `.gitignore` that just
-        // happens to lie in a home folder says nothing about a project below it.
-        let parents = root.ancestors().any(|folder| folder.join(".git").exists());
         let rules = Arc::new(Rules { include, exclude, own: own.to_owned() });
-        Ok(Self { root: root.to_owned(), rules, max_file_size, parents })
+        Ok(Self { root: root.to_owned(), rules, max_file_size })
     }
 
     /// The root.
@@ -128,7 +124,7 @@ impl Filter {
     }
 
     /// The walker of a scope.
-    pub(super) fn builder(&self, scope: &Scope) -> WalkBuilder {
+    pub(crate) fn builder(&self, scope: &Scope) -> WalkBuilder {
         let (filter, scope) = (self.clone(), scope.clone());
         let mut builder = self.plain_builder();
         builder.filter_entry(move |entry| filter.takes_entry(&scope, entry));
@@ -142,10 +138,11 @@ impl Filter {
 
     fn plain_builder(&self) -> WalkBuilder {
         let mut builder = WalkBuilder::new(&self.root);
+        // `.gitignore` files count where git would read them, within a repository: one in a home folder says nothing of
+        // the projects below, and packagers leave some in source archives that take out everything.
         builder
             .hidden(false)
-            .parents(self.parents)
-            .require_git(false)
+            .require_git(true)
             .follow_links(false)
             .add_custom_ignore_filename(IGNORE_FILE)
             .current_dir(&self.root);

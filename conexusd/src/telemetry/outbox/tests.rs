@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use conexus_proto::v1::{self, to_sidecar::Message as Up};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::super::encode::member_bytes;
 use super::*;

@@ -36,7 +36,7 @@ fn declared<'a>(site: &Site<'a, '_>, declarator: Node<'_>) -> Option<Declared<'a
     for _ in 0..24 {
         match node.kind() {
             "identifier" | "field_identifier" | "type_identifier" | "destructor_name" | "primitive_type" => {
-                let name = site.text_of(node);
+                let name = Some(site.text_of(node)).filter(|name| !matches!(*name, "true" | "false"))?;
                 return Some(Declared { name, qualifier: Some(qualifier).filter(|q| !q.is_empty()), is_function });
             }
             "operator_name" | "operator_cast" => {
@@ -61,7 +61,8 @@ fn declared<'a>(site: &Site<'a, '_>, declarator: Node<'_>) -> Option<Declared<'a
             kind => {
                 is_function |= kind == "function_declarator";
                 let inner = node.child_by_field_name("declarator");
-                node = inner.or_else(|| children(node).find(|child| child.kind().ends_with("declarator")))?;
+                let nested = |child: &Node<'_>| child.kind().ends_with("declarator") || child.kind() == "identifier";
+                node = inner.or_else(|| children(node).find(nested))?;
             }
         }
     }
@@ -120,7 +121,12 @@ pub(in super::super) fn declaration(site: &Site<'_, '_>, found: &mut Found) {
             found.add_qualified(kind, declared.name, declared.qualifier.as_deref());
         }
     }
-    found.body = None;
+    // `DEFINE_PER_CPU(int, name);` is read as a type without a name.
+    let of =
+        site.field("type").filter(|of| of.kind() == "macro_type_specifier" && site.text_of(*of).contains("DEFINE"));
+    if let Some(argument) = of.and_then(|of| of.child_by_field_name("type")).filter(|_| found.names.is_empty()) {
+        found.add(Kind::Constant, site.text_of(argument));
+    }
 }
 
 /// Of a class's members those of note: functions and what is `static`.

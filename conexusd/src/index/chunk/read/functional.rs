@@ -54,7 +54,7 @@ pub(in super::super) fn haskell_constructor(site: &Site<'_, '_>, found: &mut Fou
     let record = child_of(holder, "fields").or_else(|| child_of(holder, "record")).or_else(|| site.field("field"));
     for field in record.into_iter().flat_map(children).filter(|node| node.kind() == "field") {
         for name in children(field).filter(|node| node.kind() == "field_name") {
-            found.add(Kind::Field, site.text_of(name));
+            found.members.push((site.text_of(name).into(), name.start_position().row));
         }
     }
 }

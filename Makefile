@@ -1,0 +1,35 @@
+# The commands that README promises. `make help` lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test test-render lint bench bench-telemetry bench-retrieval backends
+
+help: ## list these commands
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+run: ## build, start both processes, index ROOT (default: this repository), show an answer, serve until Ctrl-C
+	@scripts/run.sh
+
+backends: ## install what the tests run against (Debian packages need root or sudo; Python packages go into target/)
+	@scripts/install-test-backends.sh
+
+test: backends ## every test, with real clients and backends on loopback
+	cargo build --release --locked --workspace --bins
+	cargo test --release --locked --workspace
+
+test-render: backends ## draw the dashboards with Grafana's front-end libraries (700 MB of npm packages and Chromium)
+	cargo build --release --locked --workspace --bins
+	tests/render/run.sh
+
+lint: ## formatting and clippy (the checks of the tree itself are among the tests)
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench: bench-telemetry bench-retrieval ## all benchmarks
+
+bench-telemetry: ## what telemetry costs on the hot path
+	cargo bench --locked -p conexusd --bench telemetry
+
+bench-retrieval: ## index the benchmark's repositories, ask its questions, print the scores
+	cargo build --release --locked --bin conexusd
+	bench/retrieval/run.sh

@@ -1,0 +1,303 @@
+use conexus_proto::facts::{Addition, FAMILIES, Fact, SkipReason};
+use conexus_proto::facts::{Gauge, Label, Method, Status};
+use conexus_proto::v1::{self, record};
+
+use super::*;
+use crate::aggregate::tally::DROPS;
+use crate::ingest::admit;
+
+mod model;
+
+pub(super) fn serving() -> CoreInfo {
+    CoreInfo { version: "1.2.3".into(), serving: true, ..CoreInfo::default() }
+}
+
+/// A cell that counts: files skipped because they are empty.
+pub(super) fn cell() -> usize {
+    match (Fact::FileSkipped { reason: SkipReason::Empty }).addition() {
+        Addition::Count { cell, .. } => cell,
+        Addition::Duration { .. } => panic!("a count is expected"),
+    }
+}
+
+/// A batch with `records` log lines, `sent` of them in all batches so far, and a snapshot of the one cell.
+pub(super) fn batch(sequence: u64, records: u64, sent: u64, value: Option<u64>) -> v1::Batch {
+    let log = || v1::Record { record: Some(record::Record::Log(v1::Log::default())) };
+    v1::Batch {
+        sequence,
+        records: (0..records).map(|_| log()).collect(),
+        snapshot: value.map(|value| v1::Snapshot {
+            unix_nanos: 1,
+            cells: if value > 0 { vec![cell() as u32] } else { vec![] },
+            values: if value > 0 { vec![value] } else { vec![] },
+            gauges: vec![Gauge::QueueDepth as u32],
+            gauge_values: vec![4.0],
+        }),
+        accounting: Some(v1::Accounting { emitted: vec![0, sent, 0], dropped: vec![0; DROPS], sent: vec![0, sent, 0] }),
+    }
+}
+
+fn take(ledger: &mut Ledger, link: &Link, batch: &v1::Batch) -> Result<Taken, Rejection> {
+    ledger.take(link, batch.sequence, admit::check(batch))
+}
+
+fn commit(ledger: &mut Ledger) {
+    if let Some(changes) = ledger.changes() {
+        ledger.committed(changes);
+    }
+}
+
+fn start() -> (Ledger, Instant) {
+    let now = Instant::now();
+    (Ledger::restore(Persisted::default(), now), now)
+}
+
+fn reason(outcome: Result<Taken, Rejection>) -> Reason {
+    outcome.expect_err("must be refused").reason
+}
+
+#[test]
+fn nothing_is_visible_or_acknowledged_before_it_is_on_disk() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    assert_eq!(take(&mut ledger, &link, &batch(1, 2, 2, Some(5))), Ok(Taken::New));
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[SENT + 1]), (0, 0));
+    assert_eq!(link.progress.borrow().sequence, 0);
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[SENT + 1], ledger.visible()[BATCHES]), (5, 2, 1));
+    assert_eq!(link.progress.borrow().sequence, 1);
+}
+
+#[test]
+fn a_repeated_batch_changes_nothing() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 1, 1, Some(5))).unwrap();
+    assert_eq!(take(&mut ledger, &link, &batch(1, 1, 1, Some(9))), Ok(Taken::Repeated));
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[BATCHES]), (5, 1));
+}
+
+#[test]
+fn a_gap_is_refused_within_a_connection_and_taken_at_its_start() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    // The state was lost: what was acknowledged before is contained in the absolute values.
+    assert_eq!(take(&mut ledger, &link, &batch(8, 1, 70, Some(5))), Ok(Taken::New));
+    assert_eq!(reason(take(&mut ledger, &link, &batch(10, 1, 72, Some(6)))), Reason::Sequence);
+    assert_eq!(take(&mut ledger, &link, &batch(9, 1, 71, Some(6))), Ok(Taken::New));
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[SENT + 1]), (6, 71));
+    assert_eq!(ledger.visible()[REJECTED + Reason::Sequence as usize], 1);
+}
+
+#[test]
+fn a_falling_value_is_refused_whole_and_its_records_count_as_dropped() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    assert_eq!(reason(take(&mut ledger, &link, &batch(2, 3, 3, Some(4)))), Reason::Decreasing);
+    assert_eq!(reason(take(&mut ledger, &link, &batch(3, 1, 4, Some(0)))), Reason::Decreasing, "0 is left out");
+    assert_eq!(take(&mut ledger, &link, &batch(4, 2, 6, Some(7))), Ok(Taken::New));
+    commit(&mut ledger);
+    let visible = ledger.visible();
+    assert_eq!((visible[cell()], visible[SENT + 1], visible[REFUSED + 1]), (7, 6, 4));
+    assert_eq!(link.progress.borrow().sequence, 4);
+}
+
+#[test]
+fn records_that_disagree_with_their_accounting_are_refused() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    assert_eq!(reason(take(&mut ledger, &link, &batch(1, 2, 3, None))), Reason::Accounting);
+    assert_eq!(reason(take(&mut ledger, &link, &batch(2, 2, 2, None))), Reason::Accounting);
+    assert_eq!(reason(take(&mut ledger, &link, &batch(3, 0, 1, None))), Reason::Decreasing);
+}
+
+#[test]
+fn a_returning_core_goes_on_where_it_was() {
+    let (mut ledger, now) = start();
+    let first = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &first, &batch(1, 0, 0, Some(5))).unwrap();
+    ledger.lost(&first, true, now);
+    let second = ledger.connect(1, serving(), now + Duration::from_secs(3)).unwrap();
+    assert!(ledger.tick(now + Duration::from_secs(60)).is_empty());
+    take(&mut ledger, &second, &batch(2, 0, 0, Some(8))).unwrap();
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[RESTARTS], ledger.visible()[CRASHES]), (8, 0, 0));
+}
+
+#[test]
+fn a_newer_connection_of_the_same_core_silences_the_older() {
+    let (mut ledger, now) = start();
+    let old = ledger.connect(1, serving(), now).unwrap();
+    let new = ledger.connect(1, serving(), now).unwrap();
+    assert!(!old.is_current() && new.is_current());
+    assert_eq!(take(&mut ledger, &old, &batch(1, 0, 0, Some(5))), Ok(Taken::Superseded));
+    ledger.lost(&old, true, now);
+    assert_eq!(take(&mut ledger, &new, &batch(1, 0, 0, Some(5))), Ok(Taken::New));
+}
+
+#[test]
+fn a_goodbye_ends_an_epoch_and_its_counts_stay() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    ledger.goodbye(&link);
+    assert!(!link.progress.borrow().ended);
+    commit(&mut ledger);
+    assert!(link.progress.borrow().ended);
+    assert_eq!(link.progress.borrow().sequence, 1);
+    assert_eq!(ledger.visible()[cell()], 5);
+    assert!(ledger.cores(now).is_empty());
+    assert_eq!(ledger.connect(1, serving(), now).unwrap_err(), ConnectError::Ended(1));
+    assert!(ledger.tick(now + RETURN_WITHIN).is_empty());
+}
+
+#[test]
+fn a_serving_core_that_stays_away_has_crashed_once() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    ledger.lost(&link, true, now);
+    assert!(ledger.tick(now + Duration::from_millis(4900)).is_empty());
+    let crashes = ledger.tick(now + CRASH_AFTER);
+    assert_eq!(crashes, [Crash { epoch: 1, core: Some(serving()) }]);
+    assert!(ledger.tick(now + CRASH_AFTER * 2).is_empty());
+    ledger.connect(2, serving(), now + CRASH_AFTER * 2).unwrap();
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[CRASHES], ledger.visible()[RESTARTS], ledger.visible()[cell()]), (1, 1, 5));
+}
+
+#[test]
+fn a_core_that_does_not_serve_or_was_sent_away_does_not_crash() {
+    let (mut ledger, now) = start();
+    let tool = ledger.connect(1, CoreInfo::default(), now).unwrap();
+    let refused = ledger.connect(2, serving(), now).unwrap();
+    ledger.lost(&tool, true, now);
+    ledger.lost(&refused, false, now);
+    assert!(ledger.tick(now + CRASH_AFTER).is_empty());
+}
+
+#[test]
+fn a_loss_is_remembered_over_a_restart_of_the_sidecar() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    ledger.lost(&link, true, now);
+    let changes = ledger.changes().unwrap();
+    let rows = changes.writes.rows.into_iter().collect();
+    let mut restored = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
+    assert_eq!(restored.tick(now + CRASH_AFTER), [Crash { epoch: 1, core: None }]);
+}
+
+#[test]
+fn a_second_core_beside_the_first_is_no_restart() {
+    let (mut ledger, now) = start();
+    let first = ledger.connect(1, serving(), now).unwrap();
+    ledger.connect(2, serving(), now).unwrap();
+    ledger.goodbye(&first);
+    commit(&mut ledger);
+    assert_eq!(ledger.visible()[RESTARTS], 0);
+    ledger.connect(3, serving(), now).unwrap();
+    ledger.connect(4, serving(), now).unwrap();
+    commit(&mut ledger);
+    assert_eq!(ledger.visible()[RESTARTS], 1);
+}
+
+#[test]
+fn gauges_end_with_the_core_and_15_seconds_after_its_loss() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    assert!(ledger.cores(now)[0].gauges.is_empty(), "nothing before the first snapshot");
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(0))).unwrap();
+    assert_eq!(ledger.cores(now)[0].gauges[Gauge::QueueDepth as usize], Some(4.0));
+    assert_eq!(ledger.cores(now)[0].in_flight, vec![0; Method::VALUES.len()]);
+    ledger.lost(&link, true, now);
+    assert!(!ledger.cores(now + Duration::from_secs(14))[0].gauges.is_empty());
+    assert!(ledger.cores(now + GAUGES_AFTER_LOSS)[0].gauges.is_empty());
+    ledger.connect(2, serving(), now + Duration::from_secs(1)).unwrap();
+    assert!(ledger.cores(now + Duration::from_secs(2))[0].gauges.is_empty(), "a successor ends them at once");
+}
+
+#[test]
+fn lost_epochs_are_bounded_in_number_and_time() {
+    let (mut ledger, now) = start();
+    for epoch in 0..LOST_MAX as u64 + 10 {
+        let link = ledger.connect(epoch + 1, serving(), now).unwrap();
+        take(&mut ledger, &link, &batch(1, 0, 0, Some(1))).unwrap();
+        ledger.lost(&link, true, now + Duration::from_millis(epoch));
+    }
+    ledger.tick(now + Duration::from_secs(1));
+    assert_eq!(ledger.cores(now).len(), LOST_MAX);
+    assert_eq!(ledger.cores(now)[0].epoch, 11, "the one lost first ends first");
+    ledger.tick(now + RETURN_WITHIN + Duration::from_secs(1));
+    assert!(ledger.cores(now).is_empty());
+    commit(&mut ledger);
+    assert_eq!(ledger.visible()[cell()], LOST_MAX as u64 + 10);
+}
+
+#[test]
+fn too_many_cores_are_refused_and_a_returning_one_is_not() {
+    let (mut ledger, now) = start();
+    for epoch in 1..=CORES_MAX as u64 {
+        ledger.connect(epoch, serving(), now).unwrap();
+    }
+    assert_eq!(ledger.connect(1000, serving(), now).unwrap_err(), ConnectError::TooMany);
+    ledger.connect(5, serving(), now).unwrap();
+}
+
+#[test]
+fn a_failed_commit_is_written_by_the_next() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    let changes = ledger.changes().unwrap();
+    ledger.goodbye(&link);
+    ledger.failed(changes);
+    assert_eq!(ledger.visible()[cell()], 0);
+    let changes = ledger.changes().unwrap();
+    assert_eq!((changes.writes.ended.as_slice(), changes.writes.rows.len()), ([1].as_slice(), 0));
+    ledger.committed(changes);
+    assert_eq!(ledger.visible()[cell()], 5);
+    assert!(link.progress.borrow().ended);
+}
+
+#[test]
+fn requests_in_flight_are_those_started_and_not_finished() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    let mut cells = vec![0u64; conexus_proto::facts::CELLS];
+    let mut emit = |fact: Fact| match fact.addition() {
+        Addition::Count { cell, amount } => cells[cell] += amount,
+        Addition::Duration { cell, bucket, nanos } => {
+            cells[cell] += nanos;
+            cells[bucket] += 1;
+        }
+    };
+    for _ in 0..5 {
+        emit(Fact::RequestStarted { method: Method::Ping });
+    }
+    emit(Fact::RequestFinished { method: Method::Ping, status: Status::Ok, nanos: 3 });
+    emit(Fact::RequestFinished { method: Method::Ping, status: Status::Error, nanos: u64::MAX / 4 });
+    let numbers = (0..cells.len() as u32).filter(|&cell| cells[cell as usize] > 0);
+    let snapshot = v1::Snapshot {
+        cells: numbers.clone().collect(),
+        values: numbers.map(|cell| cells[cell as usize]).collect(),
+        ..v1::Snapshot::default()
+    };
+    take(&mut ledger, &link, &v1::Batch { sequence: 1, snapshot: Some(snapshot), ..v1::Batch::default() }).unwrap();
+    let in_flight = &ledger.cores(now)[0].in_flight;
+    assert_eq!(in_flight[Method::Ping as usize], 3);
+    assert_eq!(in_flight.iter().sum::<u64>(), 3);
+    assert_eq!(FAMILIES.len(), 17, "a new family of requests must be thought of here");
+}
+
+#[test]
+fn the_age_of_what_is_shown_is_that_of_the_last_commit() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    assert_eq!(ledger.cores(now)[0].visible_unix_nanos, None);
+    commit(&mut ledger);
+    assert_eq!(ledger.cores(now)[0].visible_unix_nanos, Some(1));
+}

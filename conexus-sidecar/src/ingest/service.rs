@@ -1,0 +1,262 @@
+//! Service: the conversation with one core.
+//!
+//! `Hello` is answered by `Welcome` or `Refused`; then batches come and acknowledgements go, each when everything up
+//! to that batch is on disk. A bad batch is refused, counted and skipped for good: the stream ends, the core comes
+//! back and goes on behind it.
+
+use std::time::Duration;
+
+use conexus_proto::facts::FINGERPRINT;
+use conexus_proto::v1::{self, ToCore, ToSidecar, ingest_server, to_core, to_sidecar};
+use conexus_proto::{PROTOCOL_VERSION, facts};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::admit::NAME_BYTES_MAX;
+use crate::aggregate::Aggregate;
+use crate::aggregate::epochs::{CoreInfo, Link, Taken};
+use crate::aggregate::tally::{REJECTED, Reason};
+use crate::closing::Closing;
+use crate::export::Records;
+
+/// How long a new connection may take to say `Hello`.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// Bytes of a version, commit or compiler name at most: the version is shown as a label.
+const BUILD_BYTES_MAX: usize = 128;
+/// Answers that wait for a slow core.
+const ANSWERS: usize = 16;
+
+/// The ingest service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    aggregate: Aggregate,
+    records: Records,
+    closing: Closing,
+}
+
+impl Ingest {
+    /// A service that puts measures into `aggregate`, passes records on to `records`, and ends its streams once
+    /// `closing` says so.
+    pub fn new(aggregate: Aggregate, records: Records, closing: Closing) -> Self {
+        Self { aggregate, records, closing }
+    }
+}
+
+#[tonic::async_trait]
+impl ingest_server::Ingest for Ingest {
+    type StreamStream = ReceiverStream<Result<ToCore, Status>>;
+
+    async fn stream(&self, request: Request<Streaming<ToSidecar>>) -> Result<Response<Self::StreamStream>, Status> {
+        let (answers, stream) = mpsc::channel(ANSWERS);
+        let inbound = request.into_inner();
+        let conversation = Conversation { service: self.clone(), inbound, answers, leaving: false };
+        tokio::spawn(conversation.run());
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+struct Conversation {
+    service: Ingest,
+    inbound: Streaming<ToSidecar>,
+    answers: mpsc::Sender<Result<ToCore, Status>>,
+    // The core has said goodbye: nothing more is read, its end only has to reach the disk.
+    leaving: bool,
+}
+
+/// How a conversation ended.
+enum End {
+    /// The core said goodbye, and that is on disk.
+    Goodbye,
+    /// The core's side vanished.
+    Vanished,
+    /// The sidecar ended it.
+    Ours,
+}
+
+impl Conversation {
+    async fn run(mut self) {
+        let Some(hello) = self.hello().await else { return };
+        let epoch = hello.boot_epoch;
+        let mut link = match self.admit(hello) {
+            Ok(link) => link,
+            Err(refused) => return self.answer(to_core::Message::Refused(refused)).await,
+        };
+        let acknowledged = link.last_durable();
+        self.answer(to_core::Message::Welcome(v1::Welcome {
+            last_sequence: acknowledged,
+            sidecar_version: env!("CARGO_PKG_VERSION").into(),
+            protocol_version: PROTOCOL_VERSION,
+        }))
+        .await;
+        tracing::info!(epoch = format!("{epoch:016x}"), last_sequence = acknowledged, "core connected");
+        let end = self.converse(&mut link, acknowledged).await;
+        let how = match end {
+            End::Goodbye => "it said goodbye",
+            End::Vanished => "its stream ended without a goodbye",
+            End::Ours => "the sidecar ended the stream",
+        };
+        self.service.aggregate.lost(&link, matches!(end, End::Vanished));
+        tracing::info!(epoch = format!("{epoch:016x}"), how, "core disconnected");
+    }
+
+    /// The first message, if it is a `Hello` and comes in time.
+    async fn hello(&mut self) -> Option<v1::Hello> {
+        let mut closing = self.service.closing.clone();
+        let first = tokio::select! {
+            first = tokio::time::timeout(HELLO_WITHIN, self.inbound.message()) => first,
+            () = closing.wait() => return None,
+        };
+        let problem = match first {
+            Ok(Ok(Some(ToSidecar { message: Some(to_sidecar::Message::Hello(hello)) }))) => return Some(hello),
+            Ok(Ok(Some(_))) => "the first message must be Hello",
+            Ok(Ok(None)) | Ok(Err(_)) => return None,
+            Err(_) => "no Hello within 10 seconds",
+        };
+        self.service.aggregate.count(&[(REJECTED + Reason::Protocol as usize, 1)], true);
+        self.refuse(problem, true).await;
+        None
+    }
+
+    fn admit(&self, hello: v1::Hello) -> Result<Link, v1::Refused> {
+        check_hello(&hello).map_err(|reason| v1::Refused { reason, retry: false })?;
+        let build = hello.build.unwrap_or_default();
+        let info = CoreInfo { version: build.version, commit: build.commit, pid: hello.pid, serving: hello.serving };
+        self.service.aggregate.connect(hello.boot_epoch, info).map_err(|error| {
+            let retry = matches!(error, crate::aggregate::epochs::ConnectError::TooMany);
+            v1::Refused { reason: error.to_string(), retry }
+        })
+    }
+
+    async fn converse(&mut self, link: &mut Link, mut acknowledged: u64) -> End {
+        let mut closing = self.service.closing.clone();
+        loop {
+            tokio::select! {
+                biased;
+                () = closing.wait() => return End::Ours,
+                changed = link.progress.changed() => {
+                    if changed.is_err() || !link.is_current() {
+                        return End::Ours;
+                    }
+                    let progress = *link.progress.borrow();
+                    if progress.sequence > acknowledged {
+                        acknowledged = progress.sequence;
+                        self.acknowledge(acknowledged).await;
+                    }
+                    if progress.ended {
+                        return End::Goodbye;
+                    }
+                }
+                message = self.inbound.message(), if !self.leaving => match self.receive(link, message, acknowledged).await {
+                    Some(end) => return end,
+                    None => continue,
+                },
+            }
+        }
+    }
+
+    async fn receive(
+        &mut self,
+        link: &Link,
+        message: Result<Option<ToSidecar>, Status>,
+        acknowledged: u64,
+    ) -> Option<End> {
+        match message {
+            Ok(Some(ToSidecar { message: Some(to_sidecar::Message::Batch(batch)) })) => {
+                self.receive_batch(link, batch, acknowledged).await
+            }
+            Ok(Some(ToSidecar { message: Some(to_sidecar::Message::Goodbye(goodbye)) })) => {
+                tracing::info!(reason = clip(&goodbye.reason), "core says goodbye");
+                self.service.aggregate.goodbye(link);
+                self.leaving = true;
+                None
+            }
+            Ok(Some(_)) => {
+                self.service.aggregate.count(&[(REJECTED + Reason::Protocol as usize, 1)], true);
+                self.refuse("only batches and a goodbye may follow Hello", true).await;
+                Some(End::Ours)
+            }
+            Ok(None) => Some(End::Vanished),
+            Err(status) if too_large(&status) => {
+                self.service.aggregate.count(&[(REJECTED + Reason::Size as usize, 1)], true);
+                tracing::warn!(error = status.message(), "refused a message that is too large");
+                self.refuse(status.message(), true).await;
+                Some(End::Ours)
+            }
+            Err(status) => {
+                tracing::debug!(error = %status, "the stream of a core broke");
+                Some(End::Vanished)
+            }
+        }
+    }
+
+    async fn receive_batch(&mut self, link: &Link, batch: v1::Batch, acknowledged: u64) -> Option<End> {
+        match self.service.aggregate.take(link, &batch) {
+            Ok(Taken::New) => {
+                self.service.records.pass_on(link.epoch, batch.records);
+                None
+            }
+            Ok(Taken::Repeated) => {
+                if batch.sequence <= acknowledged {
+                    self.acknowledge(acknowledged).await;
+                }
+                None
+            }
+            Ok(Taken::Superseded) => Some(End::Ours),
+            Err(rejection) => {
+                let reason = format!("batch {}: {rejection}", batch.sequence);
+                tracing::warn!(epoch = format!("{:016x}", link.epoch), reason, "refused a batch");
+                self.refuse(&reason, true).await;
+                Some(End::Ours)
+            }
+        }
+    }
+
+    async fn acknowledge(&self, sequence: u64) {
+        self.answer(to_core::Message::Ack(v1::Ack { sequence })).await;
+    }
+
+    async fn refuse(&self, reason: &str, retry: bool) {
+        self.answer(to_core::Message::Refused(v1::Refused { reason: reason.into(), retry })).await;
+    }
+
+    async fn answer(&self, message: to_core::Message) {
+        // A core that is gone needs no answer; its loss shows on the inbound side.
+        let _ = self.answers.send(Ok(ToCore { message: Some(message) })).await;
+    }
+}
+
+fn check_hello(hello: &v1::Hello) -> Result<(), String> {
+    if hello.protocol_version != PROTOCOL_VERSION {
+        return Err(format!(
+            "conexusd speaks telemetry protocol {}, this sidecar {PROTOCOL_VERSION}: run the same version of both",
+            hello.protocol_version
+        ));
+    }
+    if hello.facts_fingerprint != FINGERPRINT {
+        return Err(format!(
+            "conexusd numbers its facts differently ({:016x}, this sidecar {:016x}): run the same version of both",
+            hello.facts_fingerprint,
+            facts::FINGERPRINT
+        ));
+    }
+    if hello.boot_epoch == 0 {
+        return Err("boot_epoch is 0".into());
+    }
+    let build = hello.build.clone().unwrap_or_default();
+    for (name, text) in [("version", &build.version), ("commit", &build.commit), ("rustc", &build.rustc)] {
+        if text.len() > BUILD_BYTES_MAX {
+            return Err(format!("build.{name} has {} bytes, at most {BUILD_BYTES_MAX} are allowed", text.len()));
+        }
+    }
+    Ok(())
+}
+
+fn too_large(status: &Status) -> bool {
+    matches!(status.code(), tonic::Code::OutOfRange | tonic::Code::ResourceExhausted)
+}
+
+fn clip(text: &str) -> &str {
+    let end = (0..=NAME_BYTES_MAX.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    &text[..end]
+}

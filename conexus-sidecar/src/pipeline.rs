@@ -1,0 +1,232 @@
+//! Pipeline: how are the parts joined?
+//!
+//! The one wiring function of the sidecar, and how what it started is stopped in the order of the flow.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use conexus_proto::FILE_DESCRIPTOR_SET;
+use conexus_proto::v1::debug_server::DebugServer;
+use conexus_proto::v1::ingest_server::IngestServer;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::server::NamedService;
+
+use crate::aggregate::store::StoreError;
+use crate::aggregate::{Aggregate, Committer};
+use crate::closing::{self, Closer, Closing};
+use crate::config::Options;
+use crate::debug::Debug;
+use crate::debug::tail::Live;
+use crate::export::Records;
+use crate::health::Health;
+use crate::http::{self, ListenError, Observatory};
+use crate::ingest::admit::MESSAGE_BYTES_MAX;
+use crate::ingest::service::Ingest;
+use crate::ingest::socket::{Socket, SocketError};
+use crate::process::Process;
+
+/// How often what depends on time is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// How long connected cores may take to say goodbye when the sidecar is told to stop: `make run` stops both at once.
+const GOODBYE_WITHIN: Duration = Duration::from_millis(900);
+/// How long open requests may take after that.
+const CLOSE_WITHIN: Duration = Duration::from_millis(400);
+/// Received bytes that wait for the ingest, a stream.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// Received bytes that wait for the ingest, a connection.
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Why the sidecar could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state file.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The telemetry socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The metrics port.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The descriptors for gRPC reflection.
+    #[error("gRPC reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// Where metrics and health are.
+    pub metrics_address: SocketAddr,
+    /// The telemetry socket.
+    pub socket: PathBuf,
+    /// What it sees.
+    pub observatory: Observatory,
+    closer: Closer,
+    committer: Committer,
+    servers: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything: state, socket, port, and the tasks between them. Must run in a tokio runtime.
+pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
+    let socket = Socket::bind(&options.socket).await?;
+    let (listener, metrics_address) = http::listen(&options.metrics_host, options.metrics_port).await?;
+    let (aggregate, committer, set_aside) = Aggregate::open(&options.state_dir)?;
+    if let Some(path) = set_aside {
+        tracing::error!(path = %path.display(), "the state file was damaged and is set aside; counters begin anew");
+    }
+    let (closer, closing) = closing::pair();
+    let process = Process::new();
+    let live = Arc::new(Live::default());
+    let observatory = Observatory {
+        aggregate: aggregate.clone(),
+        process: process.clone(),
+        health: Health::new(aggregate.clone()),
+        go_compat: options.go_compat,
+        closing: closing.clone(),
+    };
+    let ingest = Ingest::new(aggregate.clone(), Records::new(vec![live.clone()]), closing.clone());
+    let grpc = grpc_router(ingest, Debug::new(observatory.clone(), live))?;
+    let metrics_path = options.metrics_enabled.then_some(options.metrics_path.as_str());
+    let web = http::router(observatory.clone(), metrics_path);
+    Ok(Sidecar {
+        metrics_address,
+        socket: options.socket.clone(),
+        observatory,
+        closer,
+        committer,
+        servers: vec![
+            tokio::spawn(serve_grpc(socket, grpc, closing.clone())),
+            tokio::spawn(serve_http(listener, web, closing)),
+        ],
+        background: vec![tokio::spawn(tick(aggregate.clone())), tokio::spawn(process.report(aggregate))],
+    })
+}
+
+impl Sidecar {
+    /// Stops in the order of the flow: waits shortly for the cores' goodbyes, ends the streams, commits what is left.
+    /// Takes less than 2 seconds.
+    pub async fn stop(self) {
+        let deadline = Instant::now() + GOODBYE_WITHIN;
+        while Instant::now() < deadline && self.has_connected_cores() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.closer.close();
+        let deadline = Instant::now() + CLOSE_WITHIN;
+        for server in self.servers {
+            let abort = server.abort_handle();
+            if tokio::time::timeout_at(deadline, server).await.is_err() {
+                abort.abort();
+            }
+        }
+        self.background.iter().for_each(JoinHandle::abort);
+        let last_commit = tokio::task::spawn_blocking(move || self.committer.stop());
+        if tokio::time::timeout(CLOSE_WITHIN, last_commit).await.is_err() {
+            tracing::error!("the last measures could not be written in time");
+        }
+    }
+
+    fn has_connected_cores(&self) -> bool {
+        self.observatory.aggregate.view().cores.iter().any(|core| core.connected)
+    }
+}
+
+async fn tick(aggregate: Aggregate) {
+    let mut interval = tokio::time::interval(TICK);
+    loop {
+        interval.tick().await;
+        for crash in aggregate.tick() {
+            let core = crash.core.unwrap_or_default();
+            tracing::error!(
+                epoch = format!("{:016x}", crash.epoch),
+                pid = core.pid,
+                version = core.version,
+                "core crashed: its stream ended without a goodbye and it did not come back"
+            );
+        }
+    }
+}
+
+async fn serve_http(listener: TcpListener, router: Router, closing: Closing) {
+    let server = axum::serve(listener, router).with_graceful_shutdown(until(closing));
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the metrics port failed");
+    }
+}
+
+async fn serve_grpc(socket: Socket, router: Router, closing: Closing) {
+    let (connections, incoming) = mpsc::channel::<Result<UnixStream, Infallible>>(1);
+    let accepting = tokio::spawn(async move {
+        loop {
+            let stream = socket.accept().await;
+            if connections.send(Ok(stream)).await.is_err() {
+                return;
+            }
+        }
+    });
+    let server = tonic::transport::Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .serve_with_incoming_shutdown(router, ReceiverStream::new(incoming), until(closing));
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the telemetry socket failed");
+    }
+    accepting.abort();
+    // The socket's file goes with the task that holds it.
+    let _ = accepting.await;
+}
+
+async fn until(mut closing: Closing) {
+    closing.wait().await;
+}
+
+/// Ingest, debug, health and reflection on one router.
+fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection::server::Error> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(async move {
+        reporter.set_serving::<IngestServer<Ingest>>().await;
+        reporter.set_serving::<DebugServer<Debug>>().await;
+    });
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let ingest = IngestServer::new(ingest).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let debug = DebugServer::new(debug).max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let router = add(Router::new(), ingest);
+    let router = add(router, debug);
+    let router = add(router, health);
+    let router = add(router, reflection().build_v1()?);
+    let router = add(router, reflection().build_v1alpha()?);
+    Ok(router.fallback(unimplemented))
+}
+
+fn add<S>(router: Router, service: S) -> Router
+where
+    S: tower::Service<axum::extract::Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
+    S::Response: IntoResponse,
+    S::Future: Send + 'static,
+{
+    router.route_service(&format!("/{}/{{*method}}", S::NAME), service)
+}
+
+/// gRPC's answer to a method that is not there.
+async fn unimplemented() -> Response {
+    let mut response = StatusCode::OK.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(tonic::Code::Unimplemented as i32));
+    response
+}

@@ -1,0 +1,90 @@
+//! `conexusd serve`: MCP over HTTP, health, and an index that stays fresh.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use conexus_config::Config;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::{CliError, CliResult, Globals, Root};
+use crate::life::{self, Reporting};
+use crate::mcp::http::{self, AccessToken, HttpOptions};
+use crate::wiring::App;
+
+/// Within this, all that is under way must end after a signal.
+const DRAIN: Duration = Duration::from_millis(1800);
+
+/// Flags of `conexusd serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    root: Root,
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub async fn run(args: ServeArgs, globals: &Globals) -> CliResult {
+    let config = load(&args, globals)?;
+    let bound = http::bind(&config.server.host, config.server.port).await.map_err(CliError::failure)?;
+    let reporting = Reporting::start(&config, true).map_err(CliError::failure)?;
+    let reload = || load(&args, globals).map_err(|error| error.message);
+    let ended = serve(&config, bound, &reporting, reload).await;
+    if let Err(error) = &ended {
+        reporting.telemetry().say(crate::telemetry::Level::Error, "conexusd", &error.message);
+    }
+    reporting.shutdown(DRAIN).await;
+    // It has been said, in the format of the logs.
+    ended.map_err(|error| CliError { message: String::new(), ..error })
+}
+
+fn load(args: &ServeArgs, globals: &Globals) -> Result<Config, CliError> {
+    Ok(globals.load(&[args.root.flag()])?.config)
+}
+
+async fn serve(
+    config: &Config,
+    bound: http::Bound,
+    reporting: &Reporting,
+    reload: impl Fn() -> Result<Config, String>,
+) -> CliResult {
+    let mut app = App::open(config, reporting.telemetry()).map_err(CliError::failure)?;
+    app.listen().map_err(|error| CliError::failure(format!("the control socket cannot be made: {error}")))?;
+    app.keep_fresh(config.indexer.watch);
+    let options = HttpOptions {
+        allowed_hosts: config.server.allowed_hosts_expanded(),
+        allowed_origins: config.server.allowed_origins.clone(),
+        tokens: config.auth.enabled.then(|| config.auth.tokens.iter().map(access).collect()),
+    };
+    tracing::info!(endpoint = "mcp", address = %bound.address(), "listening");
+    let stop = CancellationToken::new();
+    let server = app.server();
+    let serving = tokio::spawn({
+        let stop = stop.clone();
+        async move { bound.serve(server, &options, stop).await }
+    });
+    signals(reload, reporting).await?;
+    tracing::info!("stopping");
+    stop.cancel();
+    let (_, _) = tokio::join!(serving, app.close());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn access(token: &conexus_config::Token) -> AccessToken {
+    AccessToken { name: token.name.clone(), secret: token.token.expose().to_owned() }
+}
+
+/// Returns on SIGINT or SIGTERM; SIGHUP rereads the log level.
+async fn signals(reload: impl Fn() -> Result<Config, String>, reporting: &Reporting) -> Result<(), CliError> {
+    let listen = |kind| signal(kind).map_err(CliError::failure);
+    let (mut interrupt, mut terminate): (Signal, Signal) =
+        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => life::reread_log_level(&reload, reporting.telemetry()),
+        }
+    }
+}

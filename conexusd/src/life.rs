@@ -1,0 +1,88 @@
+//! Life: telemetry of this process from its start to its end, as configured.
+
+use std::time::Duration;
+
+use conexus_config::{Config, LogFormat, LogLevel};
+
+use crate::telemetry::{self, BuildInfo, Level, Telemetry, TelemetryError, TelemetryGuard, TelemetryOptions};
+
+/// What a serving process reports, and to whom.
+pub struct Reporting {
+    telemetry: Telemetry,
+    guard: TelemetryGuard,
+}
+
+impl Reporting {
+    /// Starts reporting to the sidecar and mirroring log lines to standard error, and takes over `tracing` and panics.
+    /// Needs a tokio runtime, which is observed too.
+    pub fn start(config: &Config, serving: bool) -> Result<Self, TelemetryError> {
+        let (telemetry, guard) = Telemetry::start(options(config, serving))?;
+        telemetry.install()?;
+        telemetry.observe_runtime(&tokio::runtime::Handle::current());
+        Ok(Self { telemetry, guard })
+    }
+
+    /// Where everything is reported.
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Sends what is left and says goodbye, within `deadline`.
+    pub async fn shutdown(self, deadline: Duration) {
+        let guard = self.guard;
+        // What could not be sent is counted by the sidecar as far as it was told; there is nobody left to tell more.
+        let _ = tokio::task::spawn_blocking(move || guard.shutdown(deadline)).await;
+    }
+}
+
+/// SIGHUP: takes the log level from the configuration as it is now. A configuration with mistakes changes nothing.
+pub fn reread_log_level(reload: impl FnOnce() -> Result<Config, String>, telemetry: &Telemetry) {
+    match reload() {
+        Ok(config) => {
+            telemetry.set_log_level(level(config.observability.log_level));
+            tracing::info!(log_level = config.observability.log_level.as_str(), "the log level was read again");
+        }
+        Err(error) => tracing::error!(error, "the configuration has mistakes: the log level stays as it was"),
+    }
+}
+
+/// A line for standard error before telemetry has started, in the configured format.
+pub fn log_line(config: &Config, level: Level, message: &str) -> String {
+    telemetry::log_line(format(config.observability.log_format), level, "conexusd", message)
+}
+
+fn options(config: &Config, serving: bool) -> TelemetryOptions {
+    let observability = &config.observability;
+    TelemetryOptions {
+        socket: Some(observability.telemetry.socket.clone()),
+        ring_records: observability.telemetry.ring_records,
+        unsent_max_bytes: usize::try_from(observability.telemetry.unsent_max_bytes).unwrap_or(usize::MAX),
+        tracing_enabled: true,
+        sample_rate: observability.tracing.sample_rate,
+        slow_threshold: observability.tracing.slow_threshold,
+        log_level: level(observability.log_level),
+        mirror: Some(format(observability.log_format)),
+        serving,
+        build: BuildInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: option_env!("CONEXUS_BUILD_COMMIT").unwrap_or_default().to_owned(),
+            rustc: option_env!("CONEXUS_BUILD_RUSTC").unwrap_or_default().to_owned(),
+        },
+    }
+}
+
+fn level(level: LogLevel) -> Level {
+    match level {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    }
+}
+
+fn format(format: LogFormat) -> telemetry::LogFormat {
+    match format {
+        LogFormat::Json => telemetry::LogFormat::Json,
+        LogFormat::Text => telemetry::LogFormat::Text,
+    }
+}

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Installs what `make test` runs against: Prometheus and Alertmanager (Debian packages) and Python packages in a virtual environment under target/.
+# What is there already is kept. Only apt needs root or sudo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tools=${CARGO_TARGET_DIR:-$PWD/target}/test-tools
+packages=()
+need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+need prometheus prometheus
+need prometheus-alertmanager prometheus-alertmanager
+need jq jq
+need curl curl
+need python3 python3
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+
+if [ ${#packages[@]} -gt 0 ]; then
+  echo "Test backends to install with apt-get: ${packages[*]}"
+  if [ "$(id -u)" -eq 0 ]; then sudo=()
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo=(sudo)
+    echo "This needs root: sudo may ask for your password."
+  else
+    echo "error: this needs root, and there is no sudo. Run as root: apt-get install --no-install-recommends ${packages[*]}" >&2
+    exit 1
+  fi
+  # Where systemd runs, the Debian packages also start servers of their own on :9090 and :9093; the tests start theirs on free ports.
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+fi
+
+stamp=$tools/requirements.txt
+if ! cmp -s tests/python/requirements.txt "$stamp"; then
+  echo "Python packages for the tests, in $tools/venv"
+  mkdir -p "$tools"
+  python3 -m venv --clear "$tools/venv"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+  cp tests/python/requirements.txt "$stamp"
+fi
