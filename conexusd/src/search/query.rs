@@ -83,6 +83,8 @@ pub struct Query {
     pub words: Vec<String>,
     /// Whether it asks for tests, examples or benchmarks, so that they are not ranked down.
     pub wants_tests: bool,
+    /// Whether it asks for documents.
+    pub wants_docs: bool,
 }
 
 impl Query {
@@ -99,9 +101,10 @@ pub fn analyse(text: &str) -> Query {
     let kind = kind_of(text, &mentions);
     let parts = parts_of(text, kind);
     let words = parts[0].terms.iter().map(|(term, _)| term.clone()).collect();
-    let wants_tests = words::mentions_tests(&parts[0].text);
+    let wants_tests = words::mentions_any(&parts[0].text, words::TEST_WORDS);
+    let wants_docs = words::mentions_any(&parts[0].text, words::DOCS_WORDS);
     let mentions::Mentions { symbols, paths, phrases, .. } = mentions;
-    Query { kind, parts, symbols, paths, phrases, words, wants_tests }
+    Query { kind, parts, symbols, paths, phrases, words, wants_tests, wants_docs }
 }
 
 /// The terms of a text with their counts, stop words left out unless nothing else is there.

@@ -1,7 +1,7 @@
 //! Words: which words of a query carry no meaning of their own, and which say what kind of query it is.
 
 /// Words by which a query says that it wants what is otherwise ranked down.
-const TEST_WORDS: &[&str] = &[
+pub(super) const TEST_WORDS: &[&str] = &[
     "test",
     "tests",
     "testing",
@@ -26,6 +26,20 @@ const TEST_WORDS: &[&str] = &[
     "fuzzing",
 ];
 
+/// Words by which a query asks for documents.
+pub(super) const DOCS_WORDS: &[&str] = &[
+    "docs",
+    "documentation",
+    "readme",
+    "changelog",
+    "guide",
+    "tutorial",
+    "manual",
+    "license",
+    "contributing",
+    "markdown",
+];
+
 const TRACE_WORDS: &[&str] =
     &["traceback", "backtrace", "stack trace", "stacktrace", "panicked at", "goroutine", "exception in thread"];
 
@@ -38,35 +52,60 @@ const ERROR_MARKS: &[&str] =
 /// The words of an identifier or path, split at every change (`HTTPServer2` to `http`, `server`, `2`), lower-cased and
 /// not stemmed.
 pub(crate) fn split_words(text: &str, emit: &mut dyn FnMut(&str)) {
-    let mut word = String::new();
-    let mut flush = |word: &mut String| {
-        if !word.is_empty() {
-            emit(word);
-            word.clear();
-        }
-    };
-    let characters: Vec<char> = text.chars().collect();
-    for (i, &c) in characters.iter().enumerate() {
-        let before = i.checked_sub(1).map(|i| characters[i]);
-        let after = characters.get(i + 1).copied();
-        if !c.is_alphanumeric() {
-            flush(&mut word);
-            continue;
-        }
-        let hump = c.is_uppercase()
-            && before.is_some_and(|b| b.is_lowercase() || (b.is_uppercase() && after.is_some_and(char::is_lowercase)));
-        let digits = before.is_some_and(|b| b.is_alphanumeric() && b.is_numeric() != c.is_numeric());
-        if hump || digits {
-            flush(&mut word);
-        }
-        word.extend(c.to_lowercase());
+    if text.is_ascii() {
+        split_ascii(text.as_bytes(), emit);
+    } else {
+        let characters: Vec<char> = text.chars().collect();
+        split_characters(&characters, emit);
     }
-    flush(&mut word);
 }
 
-pub(super) fn mentions_tests(text: &str) -> bool {
+/// Most names are ASCII and this runs for thousands of them a query: one buffer, no look at Unicode's tables.
+fn split_ascii(bytes: &[u8], emit: &mut dyn FnMut(&str)) {
+    let mut word = String::with_capacity(32);
+    for (i, &b) in bytes.iter().enumerate() {
+        let before = i.checked_sub(1).map_or(b' ', |i| bytes[i]);
+        let after = bytes.get(i + 1).copied().unwrap_or(b' ');
+        let hump = b.is_ascii_uppercase()
+            && (before.is_ascii_lowercase() || (before.is_ascii_uppercase() && after.is_ascii_lowercase()));
+        let digits = before.is_ascii_alphanumeric() && before.is_ascii_digit() != b.is_ascii_digit();
+        if (!b.is_ascii_alphanumeric() || hump || digits) && !word.is_empty() {
+            emit(&word);
+            word.clear();
+        }
+        if b.is_ascii_alphanumeric() {
+            word.push(b.to_ascii_lowercase() as char);
+        }
+    }
+    if !word.is_empty() {
+        emit(&word);
+    }
+}
+
+fn split_characters(characters: &[char], emit: &mut dyn FnMut(&str)) {
+    let mut word = String::new();
+    for (i, &c) in characters.iter().enumerate() {
+        let before = i.checked_sub(1).map_or(' ', |i| characters[i]);
+        let after = characters.get(i + 1).copied().unwrap_or(' ');
+        let hump = c.is_uppercase() && (before.is_lowercase() || (before.is_uppercase() && after.is_lowercase()));
+        let digits = before.is_alphanumeric() && before.is_numeric() != c.is_numeric();
+        if (!c.is_alphanumeric() || hump || digits) && !word.is_empty() {
+            emit(&word);
+            word.clear();
+        }
+        if c.is_alphanumeric() {
+            word.extend(c.to_lowercase());
+        }
+    }
+    if !word.is_empty() {
+        emit(&word);
+    }
+}
+
+/// Whether one of `wanted` is among the words of a text.
+pub(super) fn mentions_any(text: &str, wanted: &[&str]) -> bool {
     let mut found = false;
-    split_words(text, &mut |word| found |= TEST_WORDS.contains(&word));
+    split_words(text, &mut |word| found |= wanted.contains(&word));
     found
 }
 

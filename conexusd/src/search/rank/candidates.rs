@@ -29,8 +29,6 @@ pub(super) struct Found {
     pub(super) chunk: ChunkRow,
     /// Reciprocal ranks of all lanes.
     pub(super) fused: f32,
-    /// BM25 as a share of the lane's best.
-    pub(super) lexical: f32,
     /// Cosine.
     pub(super) cosine: f32,
 }
@@ -79,7 +77,7 @@ pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow,
 
 /// A definition that no lane found.
 fn named(evidence: &Evidence<'_>, place: &NamedPlace) -> Found {
-    Found { chunk: place.chunk, fused: 0.0, lexical: 0.0, cosine: cosine(evidence, place.chunk) }
+    Found { chunk: place.chunk, fused: 0.0, cosine: cosine(evidence, place.chunk) }
 }
 
 /// All scores of the chunks at the head of a lane.
@@ -87,15 +85,7 @@ fn score_chunks(evidence: &Evidence<'_>) -> HashMap<ChunkRow, Found> {
     let mut found: HashMap<ChunkRow, Found> = HashMap::new();
     for lane in evidence.lexical.iter().chain(evidence.semantic) {
         for &(chunk, _) in lane.iter().take(LANE_HEAD) {
-            found.entry(chunk).or_insert(Found { chunk, fused: 0.0, lexical: 0.0, cosine: 0.0 });
-        }
-    }
-    for (lane, part) in evidence.lexical.iter().zip(&evidence.query.parts) {
-        let top = lane.first().map_or(1.0, |&(_, score)| score.max(f32::MIN_POSITIVE));
-        for (chunk, score) in lane.iter().take(LANE_HEAD) {
-            if let Some(found) = found.get_mut(chunk) {
-                found.lexical += part.weight * score / top;
-            }
+            found.entry(chunk).or_insert(Found { chunk, fused: 0.0, cosine: 0.0 });
         }
     }
     for (chunk, score) in fuse_lanes(evidence, FUSED_HEAD) {

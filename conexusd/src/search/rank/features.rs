@@ -7,20 +7,20 @@ use super::candidates::Candidate;
 use super::paths;
 use crate::index::classify::SourceType;
 use crate::index::tokenize;
+use crate::search::bm25::WeightedTerm;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 25;
+pub const FEATURES: usize = 18;
 
-/// What each feature is. Those marked with `*` are divided by the query's greatest.
+/// What each feature is. Those marked with `*` are divided by the query's greatest. All are multiplied by the standing of
+/// the file's path, which is less than 1 for tests, examples, and what is vendored, generated or kept for old callers:
+/// the repositories that the weights are trained on have few such files among the answers, so it is not learnt.
 pub const FEATURE_NAMES: [&str; FEATURES] = [
     "base",          // * fused lanes with coherence, boosts and path penalties
     "base_rank",     // 10 / (10 + rank by base)
     "fused",         // * best reciprocal rank score of a chunk
     "cosine_best",   // * best cosine of a found chunk
-    "cosine_second", // * second best
-    "bm25_four",     // * BM25 of the four best chunks together
-    "bm25_file",     // * BM25 of the whole file
     "cosine_file",   // * cosine of the mean of the file's vectors
     "stem_share",    // share of the file name's words that the query has
     "lines",         // ln(1 + lines) / 10
@@ -28,18 +28,22 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "symbol_best",   // how well the best of its chunks' symbols covers the query, by idf
     "symbol_words",  // share of the query's words, by idf, that are in names it defines
     "path_words",    // share of the query's words, by idf, that are in its path
-    "penalty",       // 1 less the factor of its path's class
-    "folder_share",  // share of the last folder's words that the query has
     "stem_words",    // share of the query's words, by idf, that are in the file's name
     "docs",          // 1 for prose and data where the query does not ask for them
     "platform",      // 1 for code of another platform than this machine's
     "paired_header", // 1 for a header whose implementation is beside it
     "depth",         // folders / 10
     "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
-    "cosine_head",   // * cosine of the file's first chunk
-    "bm25_named",    // * like bm25_file, a word in the path counting as four in the text
-    "private",       // 1 for a name that begins with an underscore or is in an internal folder
+    "bm25_named",    // * BM25 of the whole file, a word in the path counting as four in the text
 ];
+
+/// Places of the features that are made from others, or scaled.
+const BASE: usize = 0;
+const BASE_RANK: usize = 1;
+const FUSED: usize = 2;
+const STEM_SHARE: usize = 5;
+const DEFINITION: usize = 7;
+const SCALED: [usize; 5] = [BASE, FUSED, 3, 4, 17];
 
 /// Chunks of a file whose symbols are looked at: more say nothing of it.
 const SYMBOL_CHUNKS_MAX: u32 = 128;
@@ -56,16 +60,27 @@ const DEFINITION_BOOST: f32 = 1.5;
 const K1: f32 = 1.2;
 const B: f32 = 0.75;
 
+/// Occurrences in the text that one in the path is worth.
+const PATH_COUNT: f32 = 4.0;
+
 /// The features of all candidates.
 pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<[f32; FEATURES]> {
     let mut words = QueryWords::of(evidence);
     let mut rows: Vec<[f32; FEATURES]> =
         candidates.iter().map(|candidate| describe(evidence, candidate, candidates, &mut words)).collect();
-    add_base(&mut rows, candidates);
-    for feature in [0, 2, 3, 4, 5, 6, 7, 22, 23] {
+    let standings: Vec<f32> = candidates.iter().map(|candidate| standing(evidence, candidate)).collect();
+    add_base(&mut rows, candidates, &standings);
+    for feature in SCALED {
         scale(&mut rows, feature);
     }
+    for (row, standing) in rows.iter_mut().zip(standings) {
+        row.iter_mut().for_each(|feature| *feature *= standing);
+    }
     rows
+}
+
+fn standing(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
+    paths::standing(&evidence.snapshot.file(candidate.file), evidence.query.wants_tests)
 }
 
 fn describe(
@@ -75,17 +90,6 @@ fn describe(
     words: &mut QueryWords,
 ) -> [f32; FEATURES] {
     let view = evidence.snapshot.file(candidate.file);
-    let mut cosines = [0.0_f32; 2];
-    let mut lexical: Vec<f32> = Vec::with_capacity(candidate.chunks.len());
-    for found in &candidate.chunks {
-        if found.cosine > cosines[0] {
-            cosines = [found.cosine, cosines[0]];
-        } else if found.cosine > cosines[1] {
-            cosines[1] = found.cosine;
-        }
-        lexical.push(found.lexical);
-    }
-    lexical.sort_by(|a, b| b.total_cmp(a));
     let file_cosine: f32 = evidence
         .vectors
         .iter()
@@ -93,18 +97,17 @@ fn describe(
         .map(|(vector, part)| part.weight * evidence.snapshot.file_similarity(candidate.file, vector))
         .sum();
     let stem = paths::stem_of(view.path);
-    let folder = view.path.rsplit('/').nth(1).unwrap_or_default();
     let symbols = describe_symbols(evidence, candidate, words);
-    let penalty = 1.0 - paths::factor(&view, evidence.query.wants_tests);
-    let is_docs = matches!(view.class.source_type, SourceType::Docs | SourceType::Config);
+    let is_docs = match view.class.source_type {
+        SourceType::Docs => !evidence.query.wants_docs,
+        SourceType::Config => true,
+        SourceType::Code | SourceType::Test => false,
+    };
     [
         0.0,
         0.0,
         candidate.chunks.iter().map(|found| found.fused).fold(0.0, f32::max),
-        cosines[0],
-        cosines[1],
-        lexical.iter().take(4).sum(),
-        file_bm25(evidence, candidate, words, false),
+        candidate.chunks.iter().map(|found| found.cosine).fold(0.0, f32::max),
         file_cosine,
         words.share_of(stem),
         (1.0 + view.lines as f32).ln() / 10.0,
@@ -112,22 +115,13 @@ fn describe(
         symbols.0,
         symbols.1,
         words.coverage(&mut |emit| split_words(view.path, emit)),
-        penalty,
-        words.share_of(folder),
         words.coverage(&mut |emit| split_words(stem, emit)),
         f32::from(u8::from(is_docs)),
         paths::other_platform(view.path, &evidence.query.parts[0].text),
         f32::from(u8::from(has_implementation(evidence, candidates, view.path))),
         view.path.matches('/').count() as f32 / 10.0,
         mentions(evidence, stem),
-        evidence
-            .vectors
-            .iter()
-            .zip(&evidence.query.parts)
-            .map(|(vector, part)| part.weight * evidence.snapshot.similarity(view.first_chunk, vector))
-            .sum(),
-        file_bm25(evidence, candidate, words, true),
-        f32::from(u8::from(paths::is_private(view.path))),
+        file_bm25(evidence, candidate, words),
     ]
 }
 
@@ -157,18 +151,18 @@ fn has_implementation(evidence: &Evidence<'_>, candidates: &[Candidate], path: &
 }
 
 /// Fills in the base score and its rank.
-fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate]) {
+fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate], standings: &[f32]) {
     let sum = |candidate: &Candidate| candidate.chunks.iter().map(|found| found.fused).sum::<f32>();
-    let top = rows.iter().map(|row| row[2]).fold(f32::MIN_POSITIVE, f32::max);
+    let top = rows.iter().map(|row| row[FUSED]).fold(f32::MIN_POSITIVE, f32::max);
     let top_sum = candidates.iter().map(sum).fold(f32::MIN_POSITIVE, f32::max);
-    for (row, candidate) in rows.iter_mut().zip(candidates) {
-        let share = COHERENCE * sum(candidate) / top_sum + STEM_BOOST * row[8] + DEFINITION_BOOST * row[10];
-        row[0] = (row[2] + top * share) * (1.0 - row[14]);
+    for ((row, candidate), standing) in rows.iter_mut().zip(candidates).zip(standings) {
+        let boosts = STEM_BOOST * row[STEM_SHARE] + DEFINITION_BOOST * row[DEFINITION];
+        row[BASE] = (row[FUSED] + top * (COHERENCE * sum(candidate) / top_sum + boosts)) * standing;
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by(|&a, &b| rows[b][0].total_cmp(&rows[a][0]));
+    order.sort_by(|&a, &b| rows[b][BASE].total_cmp(&rows[a][BASE]));
     for (rank, row) in order.into_iter().enumerate() {
-        rows[row][1] = 10.0 / (11.0 + rank as f32);
+        rows[row][BASE_RANK] = 10.0 / (11.0 + rank as f32);
     }
 }
 
@@ -179,18 +173,19 @@ fn scale(rows: &mut [[f32; FEATURES]], feature: usize) {
     }
 }
 
-fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords, named: bool) -> f32 {
-    let mut path_terms: Vec<String> = Vec::new();
-    if named {
-        split_words(evidence.snapshot.file(candidate.file).path, &mut |word| {
-            path_terms.extend(words.place_of(word).map(|_| term_of(word)))
-        });
-    }
-    let length = evidence.snapshot.file(candidate.file).terms as f32 / evidence.snapshot.mean_file_terms().max(1.0);
+fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> f32 {
+    let view = evidence.snapshot.file(candidate.file);
+    let mut named: Vec<String> = Vec::new();
+    split_words(view.path, &mut |word| {
+        if words.place_of(word).is_some() {
+            named.push(term_of(word));
+        }
+    });
+    let length = view.terms as f32 / evidence.snapshot.mean_file_terms().max(1.0);
     let norm = K1 * (1.0 - B + B * length);
-    let score = |term: &crate::search::bm25::WeightedTerm| {
+    let score = |term: &WeightedTerm| {
         let count = evidence.snapshot.term_frequency(candidate.file, &term.text) as f32
-            + if path_terms.contains(&term.text) { 4.0 } else { 0.0 };
+            + if named.contains(&term.text) { PATH_COUNT } else { 0.0 };
         term.idf * term.weight * count * (K1 + 1.0) / (count + norm)
     };
     evidence.terms.iter().map(score).sum()

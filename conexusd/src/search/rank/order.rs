@@ -11,6 +11,10 @@ const DECAY: f32 = 0.5;
 /// A definition of at most this many lines is shown whole when a part of it was found.
 const WHOLE_LINES_MAX: u32 = 120;
 
+/// Places after so many show the chunk that was found and no more: looking for its definition costs a microsecond or
+/// two, and few read so far.
+const WHOLE_PLACES: usize = 50;
+
 /// One chunk of each of the first `distinct` files, then the other files and further chunks by score, at most `limit`.
 pub(super) fn arrange(
     snapshot: &Snapshot,
@@ -23,7 +27,7 @@ pub(super) fn arrange(
     let mut shown = Shown::default();
     let mut ranking = Vec::with_capacity(files.len() + fused.len());
     for file in files.iter().take(distinct) {
-        let place = place_of(snapshot, file.chunk, file.score / top);
+        let place = whole(snapshot, place_of(snapshot, file.chunk, file.score / top));
         shown.add(&place);
         ranking.push(place);
     }
@@ -35,6 +39,7 @@ pub(super) fn arrange(
         if ranking.len() == limit {
             break;
         }
+        let place = if ranking.len() < WHOLE_PLACES { whole(snapshot, place) } else { place };
         if shown.add(&place) {
             ranking.push(place);
         }
@@ -68,17 +73,21 @@ fn further_chunks(snapshot: &Snapshot, files: &[ScoredFile], fused: &[(ChunkRow,
     further
 }
 
-/// The lines to show for a chunk: those of the definition that it is a part of, if that is not long.
 fn place_of(snapshot: &Snapshot, chunk: ChunkRow, score: f32) -> Ranked {
     let view = snapshot.chunk(chunk);
-    let (mut start_line, mut end_line) = (view.start_line, view.end_line);
-    if let Some(whole) = super::signals::enclosing_definition(snapshot, chunk)
-        && whole.end_line - whole.start_line < WHOLE_LINES_MAX
-    {
-        start_line = start_line.min(whole.start_line);
-        end_line = end_line.max(whole.end_line);
+    Ranked { file: view.file, chunk, start_line: view.start_line, end_line: view.end_line, score }
+}
+
+/// The place with all lines of the definition that it is a part of, if that is not long.
+fn whole(snapshot: &Snapshot, place: Ranked) -> Ranked {
+    match super::signals::enclosing_definition(snapshot, place.chunk) {
+        Some(outer) if outer.end_line - outer.start_line < WHOLE_LINES_MAX => Ranked {
+            start_line: place.start_line.min(outer.start_line),
+            end_line: place.end_line.max(outer.end_line),
+            ..place
+        },
+        _ => place,
     }
-    Ranked { file: view.file, chunk, start_line, end_line, score }
 }
 
 /// The lines already in the ranking.

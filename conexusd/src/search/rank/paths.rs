@@ -3,17 +3,17 @@
 use crate::index::snapshot::FileView;
 use crate::search::query::split_words;
 
-/// What a file's base score is multiplied by: less for what is seldom the code asked for.
-pub(super) fn factor(file: &FileView<'_>, wants_tests: bool) -> f32 {
+/// What all evidence for a file is multiplied by: less for what is seldom the code asked for.
+pub(super) fn standing(file: &FileView<'_>, wants_tests: bool) -> f32 {
     let class = file.class;
     if (class.is_test || class.is_example) && !wants_tests {
-        return 0.3;
+        return LOW;
     }
-    if class.is_vendored || class.is_generated || is_compat(file.path) {
-        return 0.3;
-    }
-    if class.is_barrel { 0.6 } else { 1.0 }
+    if class.is_vendored || class.is_generated || is_compat(file.path) { LOW } else { 1.0 }
 }
+
+/// A test comes after code that has less than about two thirds of its evidence against it.
+const LOW: f32 = 0.7;
 
 /// Words for what is kept for old callers.
 const COMPAT_WORDS: &[&str] =
@@ -82,14 +82,6 @@ pub(super) fn other_platform(path: &str, query: &str) -> f32 {
         }
     }
     f32::from(u8::from(other))
-}
-
-/// Whether a file is meant for its own package only, by convention.
-pub(super) fn is_private(path: &str) -> bool {
-    let mut parts = path.rsplit('/');
-    let name = parts.next().unwrap_or_default();
-    (name.starts_with('_') && !name.starts_with("__"))
-        || parts.any(|folder| matches!(folder, "internal" | "_internal" | "detail" | "details" | "impl" | "private"))
 }
 
 /// Names that say nothing of the content: the folder's name stands for them.

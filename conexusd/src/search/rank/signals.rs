@@ -71,7 +71,7 @@ fn definition_place(
     let weak_kind = announces || matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
     let kind = if weak_kind { 0.5 } else { 1.0 };
     let qualified = qualifiers_fit(evidence.snapshot, symbol, hit);
-    let home = 0.5 + 0.5 * paths::factor(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
+    let home = paths::standing(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
     let certainty = if symbol.certainty == Certainty::Sure { 1.0 } else { 0.5 };
     let strength = case * kind * home * certainty * if qualified { 1.0 } else { 0.4 };
     let tier = match evidence.query.kind {
