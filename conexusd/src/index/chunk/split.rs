@@ -46,6 +46,7 @@ pub(super) struct Span {
     pub(super) to: usize,
 }
 
+/// The cutting of one text.
 pub(super) struct Splitter<'a> {
     pub(super) lines: &'a Lines<'a>,
     pub(super) outline: &'a Outline,
