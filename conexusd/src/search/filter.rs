@@ -66,7 +66,8 @@ impl Compiled {
     }
 }
 
-fn language(name: &str) -> Result<Language, SearchError> {
+/// The language that a filter names; an error that names the nearest ones if there is none.
+pub fn language(name: &str) -> Result<Language, SearchError> {
     let lower = name.trim().to_lowercase();
     Language::from_name(&lower).ok_or_else(|| {
         let mut near: Vec<(usize, &'static str)> =

@@ -8,6 +8,7 @@ use super::arguments::Arguments;
 use super::{Answer, Call, date, tool};
 use crate::app::{SearchFailure, age_seconds};
 use crate::mcp::error::ToolError;
+use crate::search::filter::language;
 use crate::search::{Filters, SearchRequest, SearchResponse, SearchResult, WorkContext};
 
 pub(crate) const NAME: &str = "context_search";
@@ -173,7 +174,13 @@ fn read_filters(filters: &mut Arguments<'_>) -> Filters {
         }
     }
     let source_types = owned(filters.words("source_types", SOURCE_TYPES));
-    let languages = owned(filters.texts("languages", LIST_MAX));
+    let languages = filters.texts("languages", LIST_MAX);
+    for (i, name) in languages.iter().enumerate() {
+        if let Err(error) = language(name) {
+            filters.problem(&format!("languages[{i}]"), error.to_string());
+        }
+    }
+    let languages = owned(languages);
     let (modified_from, modified_to) = filters.object("date_range", |range| {
         let mut moment = |name, parse: fn(&str) -> Option<std::time::SystemTime>| {
             let text = range.text(name)?;
