@@ -4,7 +4,7 @@
 //! walk → pipeline (read → chunk → tokenize, embed → derive) → core: store ▸ lexical, columns → snapshot
 //! ```
 //!
-//! The store is the truth; the lexical index and the columns, vectors among them, are derived from it.
+//! The store is the truth; the lexical index, the columns and the graphs over vectors are derived from it.
 
 pub mod run;
 pub mod watch;
@@ -127,7 +127,7 @@ pub struct IndexStatus {
     pub watch: watch::WatchState,
     /// Why the index was emptied when it was opened, if it was.
     pub reset: Option<String>,
-    /// Bytes on disk: the store, the lexical index, the columns.
+    /// Bytes on disk: the store, the lexical index, columns and graphs.
     pub store_bytes: u64,
     pub lexical_bytes: u64,
     pub columns_bytes: u64,
@@ -158,8 +158,8 @@ impl Index {
             recent_vectors: options.embedding_cache,
             nice: options.nice.clamp(0, 19),
         };
-        let maintenance = Maintenance::start(Arc::clone(&core), (settings.nice + 5).min(19));
-        core.signal.wake();
+        let maintenance = Maintenance::start(Arc::clone(&core), options.workers, (settings.nice + 5).min(19));
+        maintenance.wake();
         Ok(Arc::new(Self {
             options,
             filter,
@@ -213,8 +213,9 @@ impl Index {
             }
             *running = Some(Arc::clone(control));
         }
+        self.maintenance.set_running(true);
         let outcome = pipeline::run(&self.core, &self.filter, &self.settings, run, control);
-        self.core.signal.wake();
+        self.maintenance.set_running(false);
         *lock(&self.running) = None;
         let mut last = lock(&self.last);
         match &outcome {
@@ -232,7 +233,7 @@ impl Index {
         lock(&self.running).clone()
     }
 
-    /// Waits until the background has nothing left to merge, at most so long. Returns whether it has not.
+    /// Waits until the background has nothing left to merge or build, at most so long. Returns whether it has not.
     pub fn settle(&self, at_most: Duration) -> Result<bool, IndexError> {
         let began = std::time::Instant::now();
         lock(&self.core.lexical).settle()?;

@@ -11,9 +11,10 @@ use super::segment::Segment;
 use super::segment::build::SegmentBuilder;
 use super::segment::live::Live;
 use super::segment::merge::{self, Input};
+use super::vectors::graph::Graph;
 
 /// Changes when the manifest's or the segments' form does; another number makes the columns anew from the store.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 1;
 
 /// Segments are merged up to this size.
 const SEGMENT_BYTES_MAX: u64 = 3 << 30;
@@ -25,6 +26,8 @@ pub struct Part {
     pub segment: Arc<Segment>,
     /// Which of them are alive.
     pub live: Arc<Live>,
+    /// The graph over its vectors, if it is large and the graph is built.
+    pub graph: Option<Arc<Graph>>,
     /// Chunks and terms of the living files.
     pub totals: (u64, u64),
 }
@@ -37,7 +40,8 @@ impl Part {
             totals.0 += u64::from(columns.chunks);
             totals.1 += u64::from(columns.terms);
         }
-        Self { segment: Arc::new(segment), live: Arc::new(live), totals }
+        let graph = Graph::open(&segment).map(Arc::new);
+        Self { segment: Arc::new(segment), live: Arc::new(live), graph, totals }
     }
 }
 
@@ -238,6 +242,21 @@ impl Columns {
         let _ = std::fs::remove_file(path.with_extension("partial"));
     }
 
+    /// A segment that is large enough for a graph and has none.
+    pub fn wants_graph(&self) -> Option<Arc<Segment>> {
+        self.parts
+            .iter()
+            .find(|part| part.graph.is_none() && Graph::pays(&part.segment))
+            .map(|part| Arc::clone(&part.segment))
+    }
+
+    /// Adds the graph of a segment, if the segment is still there.
+    pub fn add_graph(&mut self, segment: &Arc<Segment>, graph: Graph) {
+        if let Some(part) = self.parts.iter_mut().find(|part| Arc::ptr_eq(&part.segment, segment)) {
+            part.graph = Some(Arc::new(graph));
+        }
+    }
+
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.segment.bytes()).sum()
@@ -258,7 +277,7 @@ impl Columns {
             let Some((stem, extension)) = name.split_once('.') else { continue };
             let mut listed = self.parts.iter().map(|part| part.segment.path()).chain(self.merging.as_deref());
             let listed = listed.any(|path| path.file_stem().is_some_and(|listed| listed.to_string_lossy() == stem));
-            if !listed && (extension == "seg" || extension == "partial") {
+            if !listed && (extension == "seg" || extension == "partial" || extension.ends_with("graph")) {
                 let _ = std::fs::remove_file(entry.path());
             }
         }

@@ -8,7 +8,6 @@
 //! definitions DEFINITION_BYTES each, ascending by the hash of the lower-cased name
 //! forward     for each file its terms' hashes (u32, ascending) and frequencies (u16)
 //! vectors     i8 x dimensions a chunk    norms    f32 a chunk: 1 / length
-//! codes       a bit a dimension a chunk, see `vectors::codes`
 //! means       i8 x dimensions a file     norms    f32 a file
 //! strings     for each file its path, symbols, scopes, names: one block
 //! ```
@@ -35,7 +34,7 @@ use bytes::{partition, u16_at};
 pub use bytes::{hash32, hash64, name_hash};
 pub(crate) use bytes::{signed, u32_at, u64_at, unsigned};
 
-pub(crate) const MAGIC: &[u8; 8] = b"CNXSEG03";
+pub(crate) const MAGIC: &[u8; 8] = b"CNXSEG02";
 pub(crate) const HEADER_BYTES: usize = 512;
 pub(crate) const FILE_BYTES: usize = 80;
 pub(crate) const CHUNK_BYTES: usize = 36;
@@ -55,13 +54,12 @@ pub(crate) enum Section {
     ForwardCounts,
     Vectors,
     VectorNorms,
-    Codes,
     Means,
     MeanNorms,
     Strings,
 }
 
-pub(crate) const SECTIONS: usize = 14;
+pub(crate) const SECTIONS: usize = 13;
 
 /// Rows of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,6 +81,7 @@ pub struct Segment {
     path: PathBuf,
     counts: Counts,
     sections: [Range<usize>; SECTIONS],
+    checksum: u64,
 }
 
 /// A row of the files section.
@@ -163,7 +162,7 @@ impl Segment {
             let end = start.checked_add(length).filter(|&end| end <= map.len()).ok_or_else(damaged)?;
             *section = start..end;
         }
-        Ok(Self { map, path: path.to_owned(), counts, sections })
+        Ok(Self { map, path: path.to_owned(), counts, sections, checksum })
     }
 
     /// Rows of each kind.
@@ -174,6 +173,11 @@ impl Segment {
     /// Where the file stands.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The checksum of the header: what derived indexes of this segment are checked against.
+    pub fn checksum(&self) -> u64 {
+        self.checksum
     }
 
     /// Size of the file.
@@ -316,11 +320,6 @@ impl Segment {
         let values = &self.section(Section::Vectors)[first * dimensions..(first + count) * dimensions];
         let norms = &self.section(Section::VectorNorms)[first * 4..(first + count) * 4];
         (signed(values), norms.chunks_exact(4).map(|bytes| f32::from_bits(u32_at(bytes, 0))))
-    }
-
-    /// The codes of all chunks, one after the other.
-    pub fn codes(&self) -> &[u8] {
-        self.section(Section::Codes)
     }
 
     /// The mean of a file's chunk vectors and 1 / its length.

@@ -341,7 +341,14 @@ impl Snapshot {
         for piece in &self.pieces {
             let (segment, live) = (&piece.part.segment, &*piece.part.live);
             let accept = |row: u32| live.contains(row) && keep(FileRow(piece.first_file + row));
-            let hits = vectors::nearest(segment, &query, limit, self.threads, &accept);
+            let mut hits = match &piece.part.graph {
+                Some(graph) => graph.search(segment, &query, limit, &accept),
+                None => Vec::new(),
+            };
+            // A graph that finds too little was kept from it by the filter: then few vectors are to be looked at.
+            if hits.len() < limit.min(segment.counts().chunks as usize) {
+                hits = vectors::scan(segment, &query, limit, self.threads, &accept);
+            }
             all.extend(hits.iter().map(|hit| (ChunkRow(piece.first_chunk + hit.chunk), hit.score)));
         }
         all.sort_unstable_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));

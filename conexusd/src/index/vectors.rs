@@ -1,9 +1,9 @@
 //! Vectors: a query's vector in, the nearest chunks of the living files out.
 //!
-//! Up to some hundred thousand chunks every vector is looked at. In larger segments the codes are (see [`codes`]), and
-//! the vectors of the best of them.
+//! Exact: every vector is looked at, which is fast enough up to some hundred thousand; larger segments have a graph
+//! (see [`graph`]).
 
-pub mod codes;
+pub mod graph;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,17 +11,8 @@ use std::collections::BinaryHeap;
 use super::quantize::{dot, dots, inverse_length, quantize};
 use super::segment::Segment;
 
-/// From so many chunks on, codes choose the vectors to look at. Measured on 390,000 chunks of 256 dimensions: a scan of
-/// all vectors takes 10 ms on two threads, that of the codes 1 ms.
-const CODES_MIN: u32 = 100_000;
-
-/// How many vectors the codes choose: this share of the chunks, and no fewer than that. Measured on the same chunks,
-/// the choice holds 98.7 % of the nearest fifty and in 20 of 20 queries the very nearest.
-const CHOSEN_SHARE: u32 = 64;
-const CHOSEN_MIN: usize = 4096;
-
-/// A scan of all vectors is split over threads from so many on.
-const PARALLEL_MIN: u32 = 50_000;
+/// From so many chunks on, an exact scan is split over threads.
+const PARALLEL_MIN: u32 = 150_000;
 
 /// A query as the scan wants it.
 #[derive(Clone, Debug)]
@@ -53,64 +44,20 @@ impl Query {
         self.values.len()
     }
 
+    /// The values, scaled so that the greatest is 127.
+    pub fn values(&self) -> &[i8] {
+        &self.values
+    }
+
     #[inline]
     fn score(&self, (vector, norm): (&[i8], f32)) -> f32 {
         dot(&self.values, vector) as f32 * norm * self.norm
     }
 }
 
-/// The `limit` chunks of a segment nearest to the query (in a large one, nearly), of the files (rows of the segment)
-/// that `keep` accepts, best first. `keep` is only asked about chunks that may be good enough.
-pub fn nearest(
-    segment: &Segment,
-    query: &Query,
-    limit: usize,
-    threads: usize,
-    keep: &dyn Fn(u32) -> bool,
-) -> Vec<Hit> {
-    if segment.counts().chunks < CODES_MIN {
-        return scan(segment, query, limit, threads, keep);
-    }
-    let chosen = (segment.counts().chunks / CHOSEN_SHARE) as usize;
-    choose(segment, query, limit, chosen.max(CHOSEN_MIN).max(limit * 8), keep)
-}
-
-/// Looks at the vectors of the `chosen` accepted chunks whose codes are nearest.
-fn choose(segment: &Segment, query: &Query, limit: usize, chosen: usize, keep: &dyn Fn(u32) -> bool) -> Vec<Hit> {
-    let mut code = Vec::new();
-    codes::encode(&query.values, &mut code);
-    let mut distances = vec![0; segment.counts().chunks as usize];
-    codes::distances(&code, segment.codes(), &mut distances);
-    // Ordered by distance, by counting: there are few distances.
-    let mut starts = vec![0u32; query.values.len() + 2];
-    distances.iter().for_each(|&distance| starts[usize::from(distance) + 1] += 1);
-    for at in 1..starts.len() {
-        starts[at] += starts[at - 1];
-    }
-    // Beyond twice the choice nothing is put in order before it is needed: a filter may ask for more.
-    let mut hits: Vec<Hit> = Vec::with_capacity(chosen);
-    let mut first = 0;
-    while hits.len() < chosen && first < query.values.len() + 1 {
-        let last = (first..query.values.len() + 1)
-            .find(|&at| (starts[at + 1] - starts[first]) as usize >= chosen * 2)
-            .unwrap_or(query.values.len());
-        let mut band: Vec<(u16, u32)> = (0u32..)
-            .zip(&distances)
-            .filter(|(_, distance)| (first..=last).contains(&usize::from(**distance)))
-            .map(|(chunk, &distance)| (distance, chunk))
-            .collect();
-        band.sort_unstable();
-        let accepted = band.into_iter().filter(|&(_, chunk)| keep(segment.file_of(chunk)));
-        let scored = accepted.map(|(_, chunk)| Hit { score: query.score(segment.vector(chunk)), chunk });
-        let room = chosen - hits.len();
-        hits.extend(scored.take(room));
-        first = last + 1;
-    }
-    best(hits, limit)
-}
-
-/// Looks at every vector.
-fn scan(segment: &Segment, query: &Query, limit: usize, threads: usize, keep: &dyn Fn(u32) -> bool) -> Vec<Hit> {
+/// The `limit` chunks of a segment nearest to the query, of the files (rows of the segment) that `keep` accepts, best
+/// first. Looks at every vector; `keep` is only asked about those that are good enough.
+pub fn scan(segment: &Segment, query: &Query, limit: usize, threads: usize, keep: &dyn Fn(u32) -> bool) -> Vec<Hit> {
     let chunks = segment.counts().chunks;
     let mut scores = vec![0.0; chunks as usize];
     score_all(segment, query, if chunks < PARALLEL_MIN { 1 } else { threads.clamp(1, 8) }, &mut scores);
@@ -166,7 +113,7 @@ fn top(scores: &[f32], limit: usize, accept: &dyn Fn(u32) -> bool) -> Vec<Hit> {
 }
 
 /// The best `limit` of some hits, best first; equal scores by row.
-fn best(hits: impl IntoIterator<Item = Hit>, limit: usize) -> Vec<Hit> {
+pub(crate) fn best(hits: impl IntoIterator<Item = Hit>, limit: usize) -> Vec<Hit> {
     let mut all: Vec<Hit> = hits.into_iter().collect();
     all.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.chunk.cmp(&b.chunk)));
     all.truncate(limit);

@@ -7,7 +7,6 @@ use super::{Counts, Section, hash64, name_hash, unsigned};
 use crate::index::IndexError;
 use crate::index::derive::Derived;
 use crate::index::quantize::inverse_length;
-use crate::index::vectors::codes;
 
 /// Strings of a segment are addressed with 32 bits; well before that it is full.
 const STRINGS_MAX: usize = 1 << 31;
@@ -26,7 +25,6 @@ pub struct SegmentBuilder {
     forward_counts: Vec<u8>,
     vectors: Vec<u8>,
     vector_norms: Vec<u8>,
-    codes: Vec<u8>,
     means: Vec<u8>,
     mean_norms: Vec<u8>,
     strings: Vec<u8>,
@@ -47,7 +45,6 @@ impl SegmentBuilder {
             forward_counts: Vec::new(),
             vectors: Vec::new(),
             vector_norms: Vec::new(),
-            codes: Vec::new(),
             means: Vec::new(),
             mean_norms: Vec::new(),
             strings: Vec::new(),
@@ -127,7 +124,6 @@ impl SegmentBuilder {
             let vector = &file.vectors[i * self.dimensions..][..self.dimensions];
             self.vectors.extend_from_slice(unsigned(vector));
             self.vector_norms.extend_from_slice(&inverse_length(vector).to_le_bytes());
-            codes::encode(vector, &mut self.codes);
         }
         self.counts.chunks += file.chunks.len() as u32;
     }
@@ -160,7 +156,7 @@ impl SegmentBuilder {
         let mut built = std::mem::replace(self, Self::new(self.dimensions));
         built.path_hashes.sort_unstable();
         built.definitions.sort_unstable();
-        let mut out = SegmentWriter::create(path, &|| false)?;
+        let mut out = SegmentWriter::create(path)?;
         out.section(Section::Ids, &built.ids)?;
         out.section(Section::Files, &built.files)?;
         write_path_index(&mut out, &built.path_hashes)?;
@@ -170,7 +166,6 @@ impl SegmentBuilder {
         out.section(Section::ForwardCounts, &built.forward_counts)?;
         out.section(Section::Vectors, &built.vectors)?;
         out.section(Section::VectorNorms, &built.vector_norms)?;
-        out.section(Section::Codes, &built.codes)?;
         out.section(Section::Means, &built.means)?;
         out.section(Section::MeanNorms, &built.mean_norms)?;
         out.section(Section::Strings, &built.strings)?;
@@ -179,7 +174,7 @@ impl SegmentBuilder {
 }
 
 /// Writes the two sections of the path index; `pairs` are sorted.
-pub(super) fn write_path_index(out: &mut SegmentWriter<'_>, pairs: &[(u64, u32)]) -> Result<(), IndexError> {
+pub(super) fn write_path_index(out: &mut SegmentWriter, pairs: &[(u64, u32)]) -> Result<(), IndexError> {
     out.begin(Section::PathHashes)?;
     for (hash, _) in pairs {
         out.put(&hash.to_le_bytes())?;
@@ -192,7 +187,7 @@ pub(super) fn write_path_index(out: &mut SegmentWriter<'_>, pairs: &[(u64, u32)]
 }
 
 /// Writes the definitions; they are sorted.
-pub(super) fn write_definitions(out: &mut SegmentWriter<'_>, sorted: &[(u64, [u8; 24])]) -> Result<(), IndexError> {
+pub(super) fn write_definitions(out: &mut SegmentWriter, sorted: &[(u64, [u8; 24])]) -> Result<(), IndexError> {
     out.begin(Section::Definitions)?;
     for (hash, rest) in sorted {
         out.put(&hash.to_le_bytes())?;

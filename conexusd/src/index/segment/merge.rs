@@ -8,7 +8,6 @@ use super::live::Live;
 use super::write::SegmentWriter;
 use super::{Counts, DEFINITION_BYTES, Section, Segment, u32_at, u64_at};
 use crate::index::IndexError;
-use crate::index::vectors::codes;
 
 /// A segment and what is alive in it.
 pub type Input = (Arc<Segment>, Arc<Live>);
@@ -49,10 +48,10 @@ pub fn plan(segments: &[(u64, f32)], max_bytes: u64) -> Option<std::ops::Range<u
     segments.iter().position(|&(bytes, dead)| dead > 0.5 && bytes > 0).map(|i| i..i + 1)
 }
 
-/// Writes the living files of `inputs` as one segment to `path`. An error also if `stop` says to.
-pub fn merge(inputs: &[Input], path: &Path, stop: &dyn Fn() -> bool) -> Result<(), IndexError> {
+/// Writes the living files of `inputs` as one segment to `path`.
+pub fn merge(inputs: &[Input], path: &Path) -> Result<(), IndexError> {
     let (sources, counts) = sources(inputs);
-    let mut out = SegmentWriter::create(path, stop)?;
+    let mut out = SegmentWriter::create(path)?;
     write_rows(&mut out, &sources)?;
     write_vectors(&mut out, &sources, counts.dimensions as usize)?;
     out.begin(Section::Strings)?;
@@ -102,7 +101,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn write_rows(out: &mut SegmentWriter<'_>, sources: &[Source<'_>]) -> Result<(), IndexError> {
+fn write_rows(out: &mut SegmentWriter, sources: &[Source<'_>]) -> Result<(), IndexError> {
     out.begin(Section::Ids)?;
     for source in sources {
         out.put(&source.segment.id(source.row).to_le_bytes())?;
@@ -179,8 +178,8 @@ fn moved_definitions(sources: &[Source<'_>]) -> Vec<(u64, [u8; 24])> {
     all
 }
 
-fn write_vectors(out: &mut SegmentWriter<'_>, sources: &[Source<'_>], dimensions: usize) -> Result<(), IndexError> {
-    for (section, width) in [(Section::Vectors, dimensions), (Section::VectorNorms, 4), (Section::Codes, codes::bytes_of(dimensions))] {
+fn write_vectors(out: &mut SegmentWriter, sources: &[Source<'_>], dimensions: usize) -> Result<(), IndexError> {
+    for (section, width) in [(Section::Vectors, dimensions), (Section::VectorNorms, 4)] {
         out.begin(section)?;
         for source in sources {
             let (start, end) = (source.first_chunk as usize, (source.first_chunk + source.chunks) as usize);

@@ -1,11 +1,11 @@
-//! Tests of the scan and of the codes: the same answers as a plain sort, or nearly.
+//! Tests of the scan and of the graph: the same answers as a plain sort, or nearly.
 
 use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::graph::Graph;
 use super::*;
-use crate::index::quantize::dot;
 use crate::index::derive::Derived;
 use crate::index::segment::build::SegmentBuilder;
 use crate::index::segment::tests::file;
@@ -46,7 +46,7 @@ fn sorted(segment: &Segment, query: &Query, keep: impl Fn(u32) -> bool) -> Vec<H
     let all = (0..segment.counts().chunks).filter(|&chunk| keep(segment.file_of(chunk)));
     let hits = all.map(|chunk| {
         let (vector, norm) = segment.vector(chunk);
-        Hit { score: dot(&query.values, vector) as f32 * norm * query.norm, chunk }
+        Hit { score: dot(query.values(), vector) as f32 * norm * query.norm, chunk }
     });
     best(hits, usize::MAX)
 }
@@ -88,15 +88,20 @@ fn threads_find_what_one_finds() {
 }
 
 #[test]
-fn codes_choose_nearly_what_a_scan_finds_and_only_what_is_wanted() {
+fn a_graph_finds_nearly_what_a_scan_finds_and_only_what_is_wanted() {
     let folder = tempfile::tempdir().unwrap();
     let segment = segment(folder.path(), 1500);
+    assert!(Graph::open(&segment).is_none());
+    assert!(Graph::build(&segment, 2, &|| true).unwrap().is_none(), "stopped");
+    let built = Graph::build(&segment, 2, &|| false).unwrap().unwrap();
+    let opened = Graph::open(&segment).unwrap();
     let (mut found, mut wanted) = (0, 0);
     for seed in 1..30 {
         let query = query(seed);
         for keep in [&(|_| true) as &dyn Fn(u32) -> bool, &|file| file % 3 == 1] {
             let exact = scan(&segment, &query, 20, 1, keep);
-            let near = choose(&segment, &query, 20, 1000, keep);
+            let near = built.search(&segment, &query, 20, keep);
+            assert_eq!(opened.search(&segment, &query, 20, keep), near);
             assert!(near.iter().all(|hit| keep(segment.file_of(hit.chunk))));
             assert!(near.windows(2).all(|pair| pair[0].score >= pair[1].score));
             wanted += exact.len();
@@ -107,15 +112,12 @@ fn codes_choose_nearly_what_a_scan_finds_and_only_what_is_wanted() {
 }
 
 #[test]
-fn a_filter_that_leaves_little_costs_no_hit() {
+fn a_graph_of_another_segment_is_not_taken() {
     let folder = tempfile::tempdir().unwrap();
-    let segment = segment(folder.path(), 1500);
-    for seed in 1..10 {
-        let query = query(seed);
-        let keep = |file: u32| file % 500 == 3;
-        assert_eq!(choose(&segment, &query, 50, 200, &keep), scan(&segment, &query, 50, 1, &keep));
-        assert_eq!(choose(&segment, &query, 50, 200, &|_| false), []);
-    }
+    let first = segment(folder.path(), 300);
+    Graph::build(&first, 1, &|| false).unwrap().unwrap();
+    let other = segment(folder.path(), 301);
+    assert!(Graph::open(&other).is_none());
 }
 
 #[test]
