@@ -18,7 +18,7 @@ fn prometheus_sees_what_a_client_did() {
     let sidecar = Sidecar::start(&home);
     let core = Core::start(&home, &tree::small(&home));
     core.wait_until_indexed(SOON);
-    let prometheus = Prometheus::start(&home, &[sidecar.address.clone()]);
+    let prometheus = Prometheus::start(&home, std::slice::from_ref(&sidecar.address));
     eventually("the target is up", SOON, || {
         (prometheus.targets() == [(sidecar.address.clone(), "up".to_owned())]).then_some(())
     });

@@ -61,7 +61,7 @@ pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow,
     }
     let places = signals::named_places(evidence);
     for place in places.values() {
-        add(place.chunk, found.get(&place.chunk).is_none().then(|| named(evidence, place)));
+        add(place.chunk, (!found.contains_key(&place.chunk)).then(|| named(evidence, place)));
     }
     let mut candidates: Vec<Candidate> = by_file.into_values().collect();
     for candidate in &mut candidates {

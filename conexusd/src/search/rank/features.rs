@@ -232,6 +232,9 @@ struct QueryWords {
     memory: HashMap<String, Option<usize>>,
 }
 
+/// What calls back with each of its terms.
+type Source<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&str));
+
 impl QueryWords {
     fn of(evidence: &Evidence<'_>) -> Self {
         let idf: HashMap<&str, f32> = evidence.terms.iter().map(|term| (term.text.as_str(), term.idf)).collect();
@@ -275,7 +278,7 @@ impl QueryWords {
     }
 
     /// The share of the query's words, by idf, that `source` emits.
-    fn coverage(&mut self, source: &mut dyn FnMut(&mut dyn FnMut(&str))) -> f32 {
+    fn coverage(&mut self, source: Source<'_>) -> f32 {
         let mut seen = vec![false; self.weights.len()];
         source(&mut |word| {
             if let Some(place) = self.place_of(word) {
