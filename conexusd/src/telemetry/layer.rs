@@ -62,9 +62,18 @@ impl TelemetryLayer {
         if metadata.is_span() {
             return self.hub.tracing_enabled && level >= Level::Info;
         }
-        let ours = metadata.target().starts_with("conexus");
-        let least = self.hub.log_level().max(if ours { Level::Debug } else { Level::Info });
+        let least = self.hub.log_level().max(least_of(metadata.target()));
         self.hub.takes_logs() && level >= least
+    }
+}
+
+/// The lowest level at which a crate's lines are taken.
+fn least_of(target: &str) -> Level {
+    match target.split("::").next() {
+        Some(own) if own.starts_with("conexus") => Level::Debug,
+        // It says each message at info and each client's mistake at warn: a request is one line, and that is ours.
+        Some("rmcp") => Level::Error,
+        _ => Level::Info,
     }
 }
 
