@@ -301,23 +301,37 @@ impl Watching {
 }
 
 impl Source {
+    /// Watches every folder of a scope. A folder that appeared in another before that one was watched has told nobody: so it
+    /// is looked again until there is none that is not watched.
     fn add(&mut self, index: &Index, scope: &Scope) -> notify::Result<()> {
-        let found = Mutex::new(Vec::new());
-        walk(index.filter(), scope, 2, &|item| {
-            if let Found::Folder(folder) = item {
-                lock(&found).push(folder);
+        let mut seen = BTreeSet::new();
+        loop {
+            let found = Mutex::new(Vec::new());
+            walk(index.filter(), scope, 2, &|item| {
+                if let Found::Folder(folder) = item {
+                    lock(&found).push(folder);
+                }
+                true
+            });
+            let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let unseen: Vec<PathBuf> = found.into_iter().filter(|folder| !seen.contains(folder)).collect();
+            if unseen.is_empty() {
+                return Ok(());
             }
-            true
-        });
-        let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for folder in found {
-            // One that was removed and made again is watched again: the old watch went with it.
-            match self.watcher.watch(&folder, RecursiveMode::NonRecursive) {
-                Ok(()) => _ = self.folders.insert(folder),
-                Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
-                Err(error) if matches!(&error.kind, notify::ErrorKind::Io(io) if is_passing(io)) => {}
-                Err(error) => return Err(error),
+            for folder in unseen {
+                self.watch(&folder)?;
+                seen.insert(folder);
             }
+        }
+    }
+
+    fn watch(&mut self, folder: &Path) -> notify::Result<()> {
+        // One that was removed and made again is watched again: the old watch went with it.
+        match self.watcher.watch(folder, RecursiveMode::NonRecursive) {
+            Ok(()) => _ = self.folders.insert(folder.to_owned()),
+            Err(error) if matches!(error.kind, notify::ErrorKind::PathNotFound) => {}
+            Err(error) if matches!(&error.kind, notify::ErrorKind::Io(io) if is_passing(io)) => {}
+            Err(error) => return Err(error),
         }
         Ok(())
     }
