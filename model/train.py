@@ -85,7 +85,7 @@ def begin(pairs, size, data):
         found = np.load(cached)
         return [str(token) for token in found["tokens"]], found["rows"], found["weights"]
     known, vectors = start.pretrained()
-    sample = random.Random(0).sample(pairs, min(len(pairs), 60_000))
+    sample = random.Random(0).sample(pairs, min(len(pairs), 30_000))
     tokens, shares = start.vocabulary(sample, known, size)
     rows, weights = start.rows_of(tokens, known, vectors, WIDTH), start.weights_of(shares)
     np.savez(cached, tokens=np.array(tokens), rows=rows, weights=weights)
