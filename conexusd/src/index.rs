@@ -159,7 +159,7 @@ impl Index {
             nice: options.nice.clamp(0, 19),
         };
         let maintenance = Maintenance::start(Arc::clone(&core), options.workers, (settings.nice + 5).min(19));
-        maintenance.wake();
+        core.signal.wake();
         Ok(Arc::new(Self {
             options,
             filter,
@@ -213,9 +213,9 @@ impl Index {
             }
             *running = Some(Arc::clone(control));
         }
-        self.maintenance.set_running(true);
+        self.core.signal.set_running(true);
         let outcome = pipeline::run(&self.core, &self.filter, &self.settings, run, control);
-        self.maintenance.set_running(false);
+        self.core.signal.set_running(false);
         *lock(&self.running) = None;
         let mut last = lock(&self.last);
         match &outcome {

@@ -17,6 +17,7 @@ use rustc_hash::FxHashMap;
 use super::columns::Columns;
 use super::embed::Embedder;
 use super::lexical::Lexical;
+use super::maintenance::Signal;
 use super::run::lock;
 use super::segment::build::SegmentBuilder;
 use super::snapshot::{self, Current, Liveness, Snapshot};
@@ -36,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) liveness: Arc<Liveness>,
     pub(crate) lexical: Mutex<Lexical>,
     pub(crate) columns: Mutex<Columns>,
+    /// Wakes the thread that merges.
+    pub(crate) signal: Signal,
     state: Mutex<State>,
     threads: usize,
 }
@@ -83,6 +86,7 @@ impl Core {
             liveness,
             lexical: Mutex::new(lexical),
             columns: Mutex::new(columns),
+            signal: Signal::default(),
             state: Mutex::new(state),
             threads,
         };
@@ -154,6 +158,7 @@ impl Core {
             state.committing = false;
         }
         self.publish()?;
+        self.signal.wake();
         self.telemetry.emit(Fact::Inserted { nanos: began.elapsed().as_nanos() as u64 });
         Ok(generation)
     }

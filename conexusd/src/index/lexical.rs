@@ -3,7 +3,7 @@
 //! Derived from the store. Terms are made once, by the workers, and handed over joined with a separator; tantivy's own
 //! tokenizer only splits them again. Nothing is stored in it: a hit is a chunk's number, its columns are elsewhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::FxHashSet;
 use tantivy::directory::MmapDirectory;
@@ -45,6 +45,7 @@ pub struct Lexical {
     reader: IndexReader,
     writer: Option<IndexWriter>,
     fields: Fields,
+    folder: PathBuf,
     identity: String,
     threads: usize,
 }
@@ -54,12 +55,24 @@ impl Lexical {
     /// whatever its terms depend on; without line breaks), is made anew, empty.
     pub fn open(folder: &Path, identity: &str, threads: usize) -> Result<Self, IndexError> {
         let (schema, fields) = schema();
-        let opened = Self::open_index(folder, &schema, Some(identity)).or_else(|_| {
-            std::fs::remove_dir_all(folder).or_else(ignore_missing)?;
-            Self::open_index(folder, &schema, None)
-        });
+        let opened =
+            Self::open_index(folder, &schema, Some(identity)).or_else(|_| Self::make_anew(folder, &schema));
         let (index, reader) = opened.map_err(IndexError::from_tantivy)?;
-        Ok(Self { index, reader, writer: None, fields, identity: identity.to_owned(), threads })
+        let (folder, identity) = (folder.to_owned(), identity.to_owned());
+        Ok(Self { index, reader, writer: None, fields, folder, identity, threads })
+    }
+
+    /// Throws everything away and starts with an empty index.
+    pub fn reset(&mut self) -> Result<(), IndexError> {
+        self.writer = None;
+        let (index, reader) = Self::make_anew(&self.folder, &schema().0).map_err(IndexError::from_tantivy)?;
+        (self.index, self.reader) = (index, reader);
+        Ok(())
+    }
+
+    fn make_anew(folder: &Path, schema: &Schema) -> tantivy::Result<(Index, IndexReader)> {
+        std::fs::remove_dir_all(folder).or_else(ignore_missing)?;
+        Self::open_index(folder, schema, None)
     }
 
     fn open_index(folder: &Path, schema: &Schema, identity: Option<&str>) -> tantivy::Result<(Index, IndexReader)> {
@@ -174,6 +187,8 @@ impl Lexical {
             policy.set_min_num_segments(8);
             policy.set_max_docs_before_merge(2_000_000);
             writer.set_merge_policy(Box::new(policy));
+            // A writer that died may have left files whose names this one would use again.
+            writer.garbage_collect_files().wait().map_err(IndexError::from_tantivy)?;
             self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("it was just made"))

@@ -51,6 +51,17 @@ impl Core {
 
     /// Brings the derived data to the store's generation. Stops half-way, consistent, when `control` is cancelled.
     pub(crate) fn recover(&self, lexical: &mut Lexical, control: &RunControl) -> Result<(), IndexError> {
+        match self.close_gap(lexical, control) {
+            // Damaged in a way that shows only in writing: made anew from the store.
+            Err(IndexError::Lexical(_)) => {
+                lexical.reset()?;
+                self.close_gap(lexical, control)
+            }
+            done => done,
+        }
+    }
+
+    fn close_gap(&self, lexical: &mut Lexical, control: &RunControl) -> Result<(), IndexError> {
         lexical.discard();
         let meta = self.store.meta()?;
         let gap = self.gap(lexical)?;

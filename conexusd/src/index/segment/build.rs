@@ -156,7 +156,7 @@ impl SegmentBuilder {
         let mut built = std::mem::replace(self, Self::new(self.dimensions));
         built.path_hashes.sort_unstable();
         built.definitions.sort_unstable();
-        let mut out = SegmentWriter::create(path)?;
+        let mut out = SegmentWriter::create(path, &|| false)?;
         out.section(Section::Ids, &built.ids)?;
         out.section(Section::Files, &built.files)?;
         write_path_index(&mut out, &built.path_hashes)?;
@@ -174,7 +174,7 @@ impl SegmentBuilder {
 }
 
 /// Writes the two sections of the path index; `pairs` are sorted.
-pub(super) fn write_path_index(out: &mut SegmentWriter, pairs: &[(u64, u32)]) -> Result<(), IndexError> {
+pub(super) fn write_path_index(out: &mut SegmentWriter<'_>, pairs: &[(u64, u32)]) -> Result<(), IndexError> {
     out.begin(Section::PathHashes)?;
     for (hash, _) in pairs {
         out.put(&hash.to_le_bytes())?;
@@ -187,7 +187,7 @@ pub(super) fn write_path_index(out: &mut SegmentWriter, pairs: &[(u64, u32)]) ->
 }
 
 /// Writes the definitions; they are sorted.
-pub(super) fn write_definitions(out: &mut SegmentWriter, sorted: &[(u64, [u8; 24])]) -> Result<(), IndexError> {
+pub(super) fn write_definitions(out: &mut SegmentWriter<'_>, sorted: &[(u64, [u8; 24])]) -> Result<(), IndexError> {
     out.begin(Section::Definitions)?;
     for (hash, rest) in sorted {
         out.put(&hash.to_le_bytes())?;

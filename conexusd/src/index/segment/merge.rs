@@ -48,10 +48,10 @@ pub fn plan(segments: &[(u64, f32)], max_bytes: u64) -> Option<std::ops::Range<u
     segments.iter().position(|&(bytes, dead)| dead > 0.5 && bytes > 0).map(|i| i..i + 1)
 }
 
-/// Writes the living files of `inputs` as one segment to `path`.
-pub fn merge(inputs: &[Input], path: &Path) -> Result<(), IndexError> {
+/// Writes the living files of `inputs` as one segment to `path`. An error also if `stop` says to.
+pub fn merge(inputs: &[Input], path: &Path, stop: &dyn Fn() -> bool) -> Result<(), IndexError> {
     let (sources, counts) = sources(inputs);
-    let mut out = SegmentWriter::create(path)?;
+    let mut out = SegmentWriter::create(path, stop)?;
     write_rows(&mut out, &sources)?;
     write_vectors(&mut out, &sources, counts.dimensions as usize)?;
     out.begin(Section::Strings)?;
@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
     }
 }
 
-fn write_rows(out: &mut SegmentWriter, sources: &[Source<'_>]) -> Result<(), IndexError> {
+fn write_rows(out: &mut SegmentWriter<'_>, sources: &[Source<'_>]) -> Result<(), IndexError> {
     out.begin(Section::Ids)?;
     for source in sources {
         out.put(&source.segment.id(source.row).to_le_bytes())?;
@@ -178,7 +178,7 @@ fn moved_definitions(sources: &[Source<'_>]) -> Vec<(u64, [u8; 24])> {
     all
 }
 
-fn write_vectors(out: &mut SegmentWriter, sources: &[Source<'_>], dimensions: usize) -> Result<(), IndexError> {
+fn write_vectors(out: &mut SegmentWriter<'_>, sources: &[Source<'_>], dimensions: usize) -> Result<(), IndexError> {
     for (section, width) in [(Section::Vectors, dimensions), (Section::VectorNorms, 4)] {
         out.begin(section)?;
         for source in sources {

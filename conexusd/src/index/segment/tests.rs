@@ -165,7 +165,7 @@ proptest! {
             inputs.push((segment, Arc::new(live)));
         }
         let path = folder.path().join("merged.seg");
-        merge(&inputs, &path).unwrap();
+        merge(&inputs, &path, &|| false).unwrap();
         let merged = Segment::open(&path).unwrap();
         prop_assert_eq!(merged.counts().files as usize, expected.len());
         for (row, &(id, chunks)) in (0..).zip(&expected) {

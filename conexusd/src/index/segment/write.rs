@@ -10,8 +10,13 @@ use crate::index::IndexError;
 /// Sections begin at multiples of this.
 const ALIGNMENT: u64 = 64;
 
+const ASK_BYTES: u64 = 4 << 20;
+
 /// A segment being written.
-pub struct SegmentWriter {
+pub struct SegmentWriter<'a> {
+    stop: &'a dyn Fn() -> bool,
+    /// Where it is asked next.
+    ask_at: u64,
     out: BufWriter<File>,
     at: u64,
     sections: [(u64, u64); SECTIONS],
@@ -20,14 +25,14 @@ pub struct SegmentWriter {
     partial: PathBuf,
 }
 
-impl SegmentWriter {
-    /// Starts a segment that will stand at `path`.
-    pub fn create(path: &Path) -> Result<Self, IndexError> {
+impl<'a> SegmentWriter<'a> {
+    /// Starts a segment that will stand at `path`; every few megabytes `stop` is asked whether to give up.
+    pub fn create(path: &Path, stop: &'a dyn Fn() -> bool) -> Result<Self, IndexError> {
         let partial = path.with_extension("partial");
         let file = File::create(&partial).map_err(|source| IndexError::io(&partial, source))?;
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(&[0; HEADER_BYTES]).map_err(|source| IndexError::io(&partial, source))?;
-        Ok(Self { out, at: HEADER_BYTES as u64, sections: [(0, 0); SECTIONS], next: 0, path: path.to_owned(), partial })
+        Ok(Self { stop, ask_at: ASK_BYTES, out, at: HEADER_BYTES as u64, sections: [(0, 0); SECTIONS], next: 0, path: path.to_owned(), partial })
     }
 
     /// Starts the next section, which must be `section`.
@@ -45,6 +50,12 @@ impl SegmentWriter {
     #[inline]
     pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), IndexError> {
         self.at += bytes.len() as u64;
+        if self.at >= self.ask_at {
+            self.ask_at = self.at + ASK_BYTES;
+            if (self.stop)() {
+                return Err(IndexError::Derived(format!("{}: stopped", self.partial.display())));
+            }
+        }
         self.out.write_all(bytes).map_err(|source| IndexError::io(&self.partial, source))
     }
 

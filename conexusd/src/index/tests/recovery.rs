@@ -57,6 +57,17 @@ fn a_lexical_index_that_lags_behind_is_caught_up() {
 }
 
 #[test]
+fn files_that_a_dead_lexical_writer_left_are_no_obstacle() {
+    // It had written deletions and segments, and died before the file that names them.
+    check(
+        |folder, old| {
+            std::fs::copy(old.join("lexical/meta.json"), folder.join("lexical/meta.json")).unwrap();
+        },
+        "old meta of the lexical index",
+    );
+}
+
+#[test]
 fn columns_that_lag_behind_are_caught_up() {
     check(|folder, old| copy(&old.join("columns"), &folder.join("columns")), "old columns");
 }
