@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod spool;
 pub mod worker;
 pub mod exporters;
+pub mod otlp;
 
 use std::sync::Arc;
 

@@ -29,6 +29,7 @@ use crate::config::Options;
 use crate::debug::Debug;
 use crate::debug::tail::Live;
 use crate::export::exporters::Exporters;
+use crate::export::otlp::{self, Otlp, OtlpError};
 use crate::export::spool::{Opened, Spool};
 use crate::export::{OTLP, RecordSink, Records};
 use crate::health::Health;
@@ -65,6 +66,9 @@ pub enum StartError {
     /// The metrics port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Where traces go.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The descriptors for gRPC reflection.
     #[error("gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -97,7 +101,7 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
     let (closer, closing) = closing::pair();
     let process = Process::new();
     let live = Arc::new(Live::default());
-    let exporters = start_exporters(options, &aggregate);
+    let exporters = start_exporters(options, &aggregate)?;
     let mut sinks: Vec<Arc<dyn RecordSink>> = vec![live.clone()];
     sinks.extend(exporters.sinks());
     let observatory = Observatory {
@@ -158,10 +162,14 @@ impl Sidecar {
 }
 
 /// Starts the exporters that are switched on.
-fn start_exporters(options: &Options, aggregate: &Aggregate) -> Exporters {
+fn start_exporters(options: &Options, aggregate: &Aggregate) -> Result<Exporters, StartError> {
     let spooling: Vec<usize> = options.tracing.iter().map(|_| OTLP).collect();
     let spool = if spooling.is_empty() { None } else { open_spool(options, aggregate, &spooling) };
-    Exporters::new(aggregate.clone(), spool)
+    let mut exporters = Exporters::new(aggregate.clone(), spool);
+    if let Some(tracing) = &options.tracing {
+        exporters.start(otlp::PLAN, Otlp::new(tracing)?);
+    }
+    Ok(exporters)
 }
 
 /// Opens the spool. One that cannot be opened never keeps the sidecar from starting: exporters then do without.
