@@ -160,11 +160,11 @@ fn an_incoming_trace_is_continued_and_its_flag_wins() {
         let session = Session::open(&traced.core.address);
         let id = |offset: u32| format!("{TRACE}{:02x}", number + offset);
         let parent = |offset: u32, flags: &str| format!("00-{}-{PARENT}-{flags}", id(offset));
-        session.search("session", Some(&parent(0, "01")), None);
-        session.search("session", None, Some(&parent(1, "01")));
-        session.search("session", Some(&parent(2, "00")), None);
+        session.search("idle session", Some(&parent(0, "01")), None);
+        session.search("configuration file", None, Some(&parent(1, "01")));
+        session.search("rate limits", Some(&parent(2, "00")), None);
         // The message is nearer to the caller than the connection.
-        session.search("session", Some(&parent(2, "00")), Some(&parent(3, "01")));
+        session.search("client retries", Some(&parent(2, "00")), Some(&parent(3, "01")));
         for kept in [0, 1, 3] {
             let spans = wait_for(&jaeger, &id(kept));
             let root = jaeger::root(&spans);
