@@ -4,6 +4,8 @@ usage: listener.py PORT...
 """
 
 import json
+import os
+import signal
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,5 +35,9 @@ class Listener(BaseHTTPRequestHandler):
         pass
 
 
+# Before the threads, so that they have it blocked as well: the first process of a container has no default handler.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 for port in sys.argv[1:]:
     threading.Thread(target=ThreadingHTTPServer(("", int(port)), Listener).serve_forever).start()
+signal.sigwait({signal.SIGTERM})
+os._exit(0)
