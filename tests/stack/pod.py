@@ -2,7 +2,7 @@
 
 usage: pod.py FOLDER      (scratch; the images come from the engine that DOCKER_HOST names)
 
-podman knows no native sidecars, so the sidecar becomes the first container; nor does it apply a pod's fsGroup, so volumes
+podman knows no native sidecars, so the sidecar becomes a container that is started first; nor does it apply a pod's fsGroup, so volumes
 are made here as the kubelet makes them, owned by root and open to the group. The rest is the rendered manifest.
 """
 
@@ -82,9 +82,11 @@ def as_pod(documents: list[dict], podman: Podman) -> str:
 
 
 def started(podman: Podman) -> None:
+    # As the kubelet: the next container when the one before runs, whether or not that answers yet.
+    podman("start", f"{POD}-conexus-sidecar")
+    podman("start", f"{POD}-conexus")
     eventually("the pod answers", lambda: get("http://localhost:8080/readyz")[0] == 200)
     states = {name: podman.state(f"{POD}-{name}") for name in ["conexus-sidecar", "conexus"]}
-    check("the sidecar starts first", states["conexus-sidecar"]["StartedAt"] < states["conexus"]["StartedAt"], states)
     for name, state in states.items():
         seen = process(state["Pid"])
         check(f"{name} runs as nobody in particular, without rights, on a read-only root", seen == HARDENED, seen)
@@ -147,9 +149,11 @@ def drained(podman: Podman) -> None:
     podman("stop", "--time", "30", f"{POD}-conexus-sidecar")
     sidecar = podman.state(f"{POD}-conexus-sidecar")
     check("the sidecar ends by itself, with 0", sidecar["ExitCode"] == 0, sidecar)
-    for name in ["conexus-sidecar", "conexus"]:
-        podman("start", f"{POD}-{name}")
-    eventually("the pod answers again", lambda: get("http://localhost:8080/readyz")[0] == 200)
+    # The other way round: it has to work too.
+    podman("start", f"{POD}-conexus")
+    eventually("the core answers by itself", lambda: get("http://localhost:8080/readyz")[0] == 200)
+    podman("start", f"{POD}-conexus-sidecar")
+    eventually("the core is connected again", lambda: health()["telemetry"]["connected"])
     check("counters go on where they were", total("conexus_mcp_requests_total") >= everything)
 
 
@@ -216,7 +220,7 @@ def main() -> None:
     VALUES["source"]["volume"]["hostPath"]["path"] = str(project(folder / "code"))
     (folder / "pod.yaml").write_text(as_pod(rendered(VALUES, folder), podman))
     try:
-        podman("play", "kube", "--network", "host", folder / "pod.yaml")
+        podman("play", "kube", "--start=false", "--network", "host", folder / "pod.yaml")
         started(podman)
         shims = folder / "bin"
         shims.mkdir()

@@ -34,9 +34,8 @@ finish() {
   trap - EXIT
   # Containers first: their control groups do not end with the namespaces.
   docker ps -aq | xargs -r docker rm -f > /dev/null 2>&1 || true
-  kill -TERM "$engine" 2>/dev/null || true
+  kill -TERM "$engine" 2>/dev/null || { echo "--- the engine ended by itself; its last lines:" >&2; tail -n 20 "$work/dockerd.log" >&2; }
   wait "$engine" 2>/dev/null || true
-  [ "$status" -eq 0 ] || { echo "--- the engine's last lines" >&2; tail -n 20 "$work/dockerd.log" >&2; }
   umount -R "$work" 2>/dev/null || true
   grep -o " $work[^ ]*" /proc/self/mountinfo | sort -r | xargs -r umount -l 2>/dev/null || true
   rm -rf --one-file-system "$work"
@@ -44,7 +43,7 @@ finish() {
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
-for _ in $(seq 300); do docker version > /dev/null 2>&1 && break; kill -0 "$engine" || exit 1; sleep 0.2; done
+for _ in $(seq 300); do docker version > /dev/null 2>&1 && break; kill -0 "$engine" 2>/dev/null || exit 1; sleep 0.2; done
 
 say "images"
 tests/stack/images.sh "$target/release"
