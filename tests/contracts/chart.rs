@@ -56,7 +56,8 @@ fn helm_accepts_the_chart_and_kubernetes_every_manifest_of_it() {
             let manifests = folder.path().join("manifests.yaml");
             std::fs::write(&manifests, &made.stdout).expect("a temporary folder takes files");
             let mut validate = Command::new(test_tools().join("venv/bin/kubernetes-validate"));
-            let checked = validate.args(["--strict", "-k", "1.36"]).arg(&manifests).output().expect("the validator runs");
+            let checked =
+                validate.args(["--strict", "-k", "1.36"]).arg(&manifests).output().expect("the validator runs");
             let text = said(&checked);
             assert!(checked.status.success(), "{version} {values}: {text}");
             let kinds = String::from_utf8_lossy(&made.stdout).matches("\nkind: ").count();
@@ -130,7 +131,8 @@ fn the_rules_of_the_chart_are_rules_and_take_the_threshold() {
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let path = folder.path().join("rules.yml");
     std::fs::write(&path, groups).expect("a temporary folder takes files");
-    let checked = Command::new(backend("promtool")).args(["check", "rules"]).arg(&path).output().expect("promtool runs");
+    let checked =
+        Command::new(backend("promtool")).args(["check", "rules"]).arg(&path).output().expect("promtool runs");
     let count = format!("{} rules found", shipped::rules().len());
     assert!(checked.status.success() && said(&checked).contains(&count), "{count}: {}", said(&checked));
     let words = groups.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -141,7 +143,8 @@ fn the_rules_of_the_chart_are_rules_and_take_the_threshold() {
 fn the_copies_in_the_chart_are_up_to_date() {
     let made = tempfile::tempdir().expect("there is a temporary folder");
     let chart = workspace().join(CHART);
-    std::fs::copy(chart.join("values.schema.json"), made.path().join("values.schema.json")).expect("the schema is there");
+    std::fs::copy(chart.join("values.schema.json"), made.path().join("values.schema.json"))
+        .expect("the schema is there");
     let script = workspace().join("helm/sync.py");
     let synced = Command::new(backend("python3")).arg(script).arg(program("conexusd")).arg(made.path()).output();
     let synced = synced.expect("Python runs");
