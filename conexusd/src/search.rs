@@ -6,7 +6,6 @@
 //!
 //! Search never sees MCP or JSON.
 
-pub mod batch;
 pub mod bm25;
 pub mod cache;
 pub mod filter;
