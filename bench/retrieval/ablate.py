@@ -20,7 +20,7 @@ import run
 import score
 import train
 
-TARGET = run.TARGET / "ablation"
+TARGET = run.TARGET
 
 
 def main() -> int:
@@ -30,8 +30,7 @@ def main() -> int:
     parser.add_argument("--only", help="these signals")
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    build = ["cargo", "build", "--release", "--locked", "-p", "conexusd", "--example", "retrieval", "--features", "ablation",
-             "--target-dir", TARGET]
+    build = ["cargo", "build", "--release", "--locked", "-p", "conexusd", "--example", "retrieval", "--features", "ablation"]
     subprocess.run(build, cwd=run.ROOT, check=True)
     signals, of_index = read_signals()
     chosen = args.only.split(",") if args.only else signals

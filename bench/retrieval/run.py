@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Index the benchmark's repositories with the release binary, ask every question, score the answers, check the bars.
 
-usage: run.py [--corpora DIR] [--work DIR] [--gate]
+usage: run.py [--corpora DIR] [--work DIR] [--gate | --train]
 
 1. fetch.py brings the source trees from package registries into DIR (default: $XDG_CACHE_HOME/conexus/retrieval); what
    is there is kept.
@@ -13,6 +13,8 @@ usage: run.py [--corpora DIR] [--work DIR] [--gate]
 4. Tables beside the stored baselines, and the bars. The exit status is 1 if one is missed.
 
 --gate does 1, 2 and a floor on four small repositories: what CI runs.
+--train does 1 and 3, and puts weights trained on all repositories into the source: after the features, the chunks or the
+embedding model changed. Build again afterwards.
 
 Python 3.11. train.py needs numpy: where it is missing, it is installed into a virtual environment in the work folder.
 """
@@ -33,7 +35,8 @@ import score
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
-NUMPY = "numpy==2.3.5"
+WEIGHTS = ROOT / "conexusd/src/search/rank/weights.rs"
+NUMPY = "numpy==2.4.6"
 REPEATS = 10
 NAMES_STEP = 7
 
@@ -57,7 +60,9 @@ def main() -> int:
     parser.add_argument("--corpora", type=pathlib.Path, default=default_corpora(), metavar="DIR")
     parser.add_argument("--work", type=pathlib.Path, default=TARGET / "retrieval", metavar="DIR",
                         help="indexes and answers are kept here (default: target/retrieval)")
-    parser.add_argument("--gate", action="store_true", help="four small repositories and a floor")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--gate", action="store_true", help="four small repositories and a floor")
+    mode.add_argument("--train", action="store_true", help="train the ranker's weights anew and write them into the source")
     args = parser.parse_args()
     queries = score.read_lines(HERE / "queries.jsonl")
     if args.gate:
@@ -68,6 +73,9 @@ def main() -> int:
         print("a repository could not be fetched", file=sys.stderr)
         return 1
     args.work.mkdir(parents=True, exist_ok=True)
+    if args.train:
+        cross_validate(args.corpora.resolve(), args.work.resolve(), "--write", WEIGHTS)
+        return 0
     answers, times = ask(queries, args.corpora.resolve(), args.work.resolve())
     scored = [query | score.score(query, answers[query["id"]]["results"], 10) for query in queries]
     bars = Bars()
@@ -139,12 +147,12 @@ def example(corpora: pathlib.Path, work: pathlib.Path, *arguments, check: bool =
     return subprocess.run([*command, *arguments], check=check, capture_output=True, text=True)
 
 
-def cross_validate(corpora: pathlib.Path, work: pathlib.Path) -> dict:
+def cross_validate(corpora: pathlib.Path, work: pathlib.Path, *arguments) -> dict:
     say("features of the candidates")
     example(corpora, work, "--features", work / "features.jsonl")
     say("cross-validation")
-    subprocess.run([python_with_numpy(work), HERE / "train.py", work / "features.jsonl", "--json", work / "validated.json"],
-                   check=True, stdout=subprocess.DEVNULL)
+    command = [python_with_numpy(work), HERE / "train.py", work / "features.jsonl", "--json", work / "validated.json"]
+    subprocess.run([*command, *arguments], check=True)
     return json.loads((work / "validated.json").read_text())
 
 

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
@@ -16,8 +16,9 @@ use conexusd::ablation::Signal;
 use conexusd::index::chunk::Kind;
 use conexusd::index::embed::{EmbedderOptions, StaticOptions, build};
 use conexusd::index::run::{Run, RunControl};
+use conexusd::index::snapshot::FileRow;
 use conexusd::index::{Index, IndexOptions};
-use conexusd::search::{Options, SearchEngine, SearchRequest, SearchResult, query};
+use conexusd::search::{LANE_LIMIT, Options, SearchEngine, SearchRequest, SearchResult, bm25, query, vector};
 use conexusd::telemetry::Telemetry;
 use serde_json::{Value, json};
 
@@ -47,6 +48,9 @@ struct Arguments {
     /// Ask for every n-th distinct name that a repository defines, and say how often one of its definitions is first
     #[arg(long, value_name = "N")]
     definitions: Option<usize>,
+    /// Print where the time goes
+    #[arg(long)]
+    times: bool,
     /// Signals to switch off, separated by commas (a build with the feature `ablation`)
     #[arg(long, value_name = "SIGNALS", value_delimiter = ',', value_parser = signal)]
     without: Vec<Signal>,
@@ -70,6 +74,9 @@ fn main() -> anyhow::Result<()> {
         }
         if let Some(features) = &mut features {
             repository.explain(&queries, features)?;
+        }
+        if arguments.times {
+            repository.time(&repo, &queries)?;
         }
         if let Some(step) = arguments.definitions {
             missed += repository.define(&repo, step)?;
@@ -153,6 +160,38 @@ impl Repository {
             let symbol = query::analyse(&request.query).is_symbol();
             writeln!(output, "{}", json!({"id": query["id"], "symbol": symbol, "files": files}))?;
         }
+        Ok(())
+    }
+
+    /// The time of each lane alone and of whole searches, each question three times, on a warm index.
+    fn time(&self, repo: &str, queries: &[Value]) -> anyhow::Result<()> {
+        let snapshot = self.index.snapshot();
+        let everything = |_: FileRow| true;
+        let mut taken: [Vec<f64>; 3] = Default::default();
+        for query in queries.iter().cycle().take(queries.len() * 3) {
+            let request = request(text(query, "query")?);
+            let analysed = query::analyse(&request.query);
+            let started = Instant::now();
+            for part in &analysed.parts {
+                let terms = bm25::weigh(&snapshot, part)?;
+                bm25::search(&snapshot, &terms, LANE_LIMIT, &everything)?;
+            }
+            taken[0].push(started.elapsed().as_secs_f64() * 1e3);
+            let started = Instant::now();
+            for part in &analysed.parts {
+                let vector = self.index.embedder().embed_query(&part.text)?;
+                vector::search(&snapshot, &vector, LANE_LIMIT, &everything);
+            }
+            taken[1].push(started.elapsed().as_secs_f64() * 1e3);
+            let response = self.engine.search(&request, &mut self.telemetry.trace("mcp.search"))?;
+            taken[2].push(response.query_time_ms);
+        }
+        print!("{repo:15} {:9} chunks, ms p50 p99:", snapshot.counts().1);
+        for (name, mut times) in ["words", "vectors", "whole"].into_iter().zip(taken) {
+            times.sort_by(f64::total_cmp);
+            print!("  {name} {:.2} {:.2}", times[times.len() / 2], times[times.len() * 99 / 100]);
+        }
+        println!();
         Ok(())
     }
 

@@ -21,6 +21,9 @@ const TIER_FRAME: u16 = 100;
 /// Within [`TIER_DEFINITION`]: steps between the worth of two definitions, each with room for how its container fits.
 const STEP: u16 = 10;
 
+/// Files named by the query that are looked at closely: of a name that hundreds of files define (`init`), the best.
+const NAMED_FILES_MAX: usize = 64;
+
 /// Frames that are put in order; those around them say little.
 const FRAMES_MAX: u16 = 20;
 
@@ -81,6 +84,14 @@ pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPla
         }
         // Frames of libraries that are not in the index do not count.
         order += u16::from(found);
+    }
+    if places.len() > NAMED_FILES_MAX {
+        let mut ranked: Vec<(FileRow, NamedPlace)> = places.into_iter().collect();
+        ranked.sort_by(|(file, a), (other, b)| {
+            b.tier.cmp(&a.tier).then(b.strength.total_cmp(&a.strength)).then(file.cmp(other))
+        });
+        ranked.truncate(NAMED_FILES_MAX);
+        return ranked.into_iter().collect();
     }
     places
 }
