@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make test` runs against: Prometheus and Alertmanager (Debian packages) and Python packages in a virtual environment under target/.
+# Installs what `make test` runs against: Prometheus, Alertmanager and Go's pprof (Debian packages) and Python packages in a virtual environment under target/.
 # What is there already is kept. Only apt needs root or sudo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager
 need jq jq
+need go golang-go # for `go tool pprof`, which opens our profiles
 need curl curl
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)

@@ -127,8 +127,21 @@ const SECRET_NAMES: [&[u8]; 17] = [
 
 /// What code writes where data would have a value: types and literals.
 const NO_VALUES: [&[u8]; 15] = [
-    b"String", b"Token", b"Secret", b"None", b"Option", b"bool", b"char", b"false", b"null", b"nil", b"str", b"string",
-    b"text", b"true", b"undefined",
+    b"String",
+    b"Token",
+    b"Secret",
+    b"None",
+    b"Option",
+    b"bool",
+    b"char",
+    b"false",
+    b"null",
+    b"nil",
+    b"str",
+    b"string",
+    b"text",
+    b"true",
+    b"undefined",
 ];
 
 /// Finds secrets, from the first to the last.

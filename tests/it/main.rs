@@ -5,6 +5,10 @@ mod tree;
 
 mod mcp;
 mod metrics;
+mod metrics_move;
+mod secrets;
+mod stderr;
+mod profiles;
 mod ownership;
 mod odd_trees;
 mod command_line;

@@ -6,6 +6,8 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! embeddings an embeddings API on loopback, well behaved or not
+//! wire       MCP over HTTP by hand
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -17,6 +19,8 @@ pub mod stack;
 pub mod prometheus;
 pub mod alertmanager;
 pub mod webhook;
+pub mod embeddings;
+pub mod wire;
 pub mod python;
 
 use std::path::PathBuf;

@@ -21,7 +21,10 @@ fn tokens_with_a_known_beginning_are_hidden_wherever_they_stand() {
     for beginning in ["ghp_", "github_pat_", "glpat-", "xoxb-", "sk-", "sk-ant-api03-", "AKIA", "npm_", "hf_", "SG."] {
         let token = format!("{beginning}{}", random(32));
         check(&format!("why does {token} fail"), "why does [redacted] fail");
-        check(&format!("config/{token}.txt"), &if beginning == "SG." { "config/[redacted]".into() } else { format!("config/{REDACTED}") });
+        check(
+            &format!("config/{token}.txt"),
+            &if beginning == "SG." { "config/[redacted]".into() } else { format!("config/{REDACTED}") },
+        );
         check(&format!("my_{token}"), "my_[redacted]");
     }
     let part = random(20);
