@@ -7,6 +7,8 @@
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
 //! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
+//! embeddings an embeddings API on loopback, well behaved or not
+//! wire       MCP over HTTP by hand
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -20,6 +22,8 @@ pub mod alertmanager;
 pub mod webhook;
 pub mod jaeger;
 pub mod rotel;
+pub mod embeddings;
+pub mod wire;
 pub mod python;
 
 use std::path::PathBuf;
