@@ -16,7 +16,7 @@ use super::drain::Drain;
 use super::ids::Random;
 use super::line::LogFormat;
 use super::mirror::{Mirror, unix_nanos_now};
-use super::{DROP_DEADLINE, Hub, Telemetry, panics};
+use super::{DROP_DEADLINE, Hub, Telemetry, crash, panics};
 
 /// How telemetry works in this process.
 #[derive(Clone, Debug)]
@@ -136,6 +136,7 @@ impl Telemetry {
         let subscriber = tracing_subscriber::registry().with(self.layer());
         tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadyInstalled)?;
         panics::install_hook(self);
+        crash::install();
         Ok(())
     }
 }
@@ -195,6 +196,7 @@ impl TelemetryGuard {
         if let Some(mirror) = &self.hub.mirror {
             mirror.flush(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(50)));
         }
+        crash::dismiss();
         let progress = self.hub.outbox.as_ref().map(|outbox| outbox.progress());
         ShutdownReport {
             acknowledged: progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0),
