@@ -212,7 +212,9 @@ impl Sampler<'_> {
                 let exporter = &self.moment.exporters[i];
                 Value::Number(f64::from(u8::from(exporter.enabled && exporter.up)))
             }),
-            Own::SpoolBytes => number(0.0),
+            Own::SpoolBytes => {
+                number(self.moment.exporters.iter().map(|exporter| exporter.spooled_bytes).sum::<u64>() as f64)
+            }
             Own::Lag => self.lag().map(|lag| self.one(Value::Number(lag))).into_iter().collect(),
             Own::ResidentBytes => number(stats.resident_bytes as f64),
             Own::OpenFds => number(stats.open_fds as f64),
