@@ -31,13 +31,13 @@ use super::{Life, RecordBatch, RecordSink, SENTRY};
 use crate::aggregate::Aggregate;
 use crate::aggregate::tally::SIDECAR_DROPPED;
 
-pub use transport::Transport;
+pub use transport::{Gate, Transport};
 
 use calls::Calls;
 use repeats::{Repeats, Seen};
 use sessions::Sessions;
 use trail::Trails;
-use transport::{Category, Gate};
+use transport::Category;
 
 /// The exporter: one envelope at a time, which is what Sentry takes.
 pub const PLAN: Plan = Plan {
@@ -64,6 +64,19 @@ pub struct Options {
     pub sample_rate: f64,
     /// The share of tool calls that are sent, of those whose traces are kept.
     pub traces_sample_rate: f64,
+}
+
+impl Options {
+    /// What is configured; `None` without a DSN.
+    pub fn new(sentry: &conexus_config::settings::Sentry) -> Option<Self> {
+        Some(Self {
+            dsn: sentry.dsn.clone()?,
+            environment: sentry.environment.clone(),
+            release: sentry.release.clone(),
+            sample_rate: sentry.sample_rate,
+            traces_sample_rate: sentry.traces_sample_rate,
+        })
+    }
 }
 
 /// What every envelope says of where it comes from.
@@ -153,11 +166,12 @@ impl Reporter {
     fn send_error(&self, state: &mut State, epoch: u64, error: &v1::Error, repeats: u64) {
         let memory = self.memory(epoch);
         let event = event::event(&self.origin, state.trails.of(epoch), error, epoch, repeats, memory);
-        self.send(Category::Error, EnvelopeItem::Event(event));
+        self.send(Category::Error, EnvelopeItem::Event(Box::new(event)));
     }
 
     fn send_call(&self, call: calls::Call) {
-        self.send(Category::Transaction, EnvelopeItem::Transaction(transaction::transaction(&self.origin, call)));
+        let transaction = transaction::transaction(&self.origin, call);
+        self.send(Category::Transaction, EnvelopeItem::Transaction(Box::new(transaction)));
     }
 
     /// The core's resident memory, if it has said it lately.

@@ -40,6 +40,9 @@ pub(super) fn install() {
         }
     };
     BEFORE.get_or_init(|| SIGNALS.map(install_one));
+    // The first walk resolves the unwinder's functions, for which the loader needs more stack than a handler may have.
+    // SAFETY: nobody else walks a stack while a process starts; see also `report`.
+    unsafe { backtrace::trace_unsynchronized(|_| true) };
 }
 
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
