@@ -6,6 +6,8 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! bugsink    a real server that speaks Sentry's protocol
+//! envelopes  an endpoint that keeps what is sent to Sentry
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -18,6 +20,8 @@ pub mod prometheus;
 pub mod alertmanager;
 pub mod webhook;
 pub mod python;
+pub mod bugsink;
+pub mod envelopes;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -183,7 +183,7 @@ fn end_of(error: &v1::Error) -> Option<v1::Log> {
     let text = |text: &str| Some(attribute::Value::Text(text.to_owned()));
     let mut fields = vec![v1::Attribute { key: "error".into(), value: text(&error.error_type) }];
     fields.extend(error.context.iter().cloned());
-    if let Some(frame) = error.stack.iter().find(|frame| frame.line > 0 && frame.function.starts_with("conexus")) {
+    if let Some(frame) = error.stack.iter().find(|frame| frame.line > 0 && frame.file.contains("/conexusd/src/")) {
         fields.push(v1::Attribute { key: "at".into(), value: text(&format!("{}:{}", frame.file, frame.line)) });
     }
     Some(v1::Log {

@@ -42,7 +42,7 @@ impl Limits {
 /// Why lines cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {source}")]
-pub struct FileError {
+pub(super) struct FileError {
     path: String,
     source: io::Error,
 }

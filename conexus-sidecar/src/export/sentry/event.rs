@@ -7,7 +7,7 @@ use conexus_proto::v1::{self, attribute};
 use sentry::Level;
 use sentry::protocol::{
     AppContext, ClientSdkInfo, Context, DeviceContext, Event, Exception, Frame, Map, Mechanism, OsContext, RuntimeContext,
-    SpanId, SpanStatus, Stacktrace, TraceContext, TraceId, User, Value, Values,
+    SpanId, SpanStatus, Stacktrace, TraceContext, TraceId, User, Values,
 };
 use sentry::types::Uuid;
 
@@ -18,8 +18,9 @@ use crate::export::logs::time_of;
 
 /// The tag by which everything of Conexus is found.
 const SERVICE: &str = "conexus-mcp";
-/// Attributes of an error that have a place of their own.
-const PARAMETERS: [&str; 2] = ["arguments", "params"];
+/// How attributes begin that are a tool's arguments; conexusd has taken the secrets out of them.
+const PARAMETER: &str = "parameter.";
+/// The attribute with the name of who asked.
 const USER: &str = "user";
 
 /// The event of an error. `repeats`: how often it happened since it was last sent; `memory`: the core's resident bytes.
@@ -197,15 +198,17 @@ fn frame(frame: &v1::Frame) -> Frame {
     }
 }
 
-/// Functions of Conexus, whatever folder it was built in.
+/// Functions of Conexus, whatever folder it was built in. The names of inlined ones come without their crate.
 fn is_ours(frame: &v1::Frame) -> bool {
-    frame.function.trim_start_matches('<').starts_with("conexus")
+    frame.function.trim_start_matches('<').starts_with("conexus") || OURS.iter().any(|part| frame.file.contains(part))
 }
+
+/// Where our files are in the repository.
+const OURS: [&str; 3] = ["/conexusd/src/", "/proto/src/", "/proto/config/src/"];
 
 /// The path from the crate on, as it stands in the repository.
 fn short(file: &str) -> &str {
-    let known = ["/conexusd/src/", "/proto/src/", "/proto/config/src/"];
-    known.iter().find_map(|part| file.rfind(part)).map_or(file, |at| &file[at + 1..])
+    OURS.iter().find_map(|part| file.rfind(part)).map_or(file, |at| &file[at + 1..])
 }
 
 fn contexts(
@@ -223,14 +226,13 @@ fn contexts(
     let start = trail.start.clone().unwrap_or_default();
     contexts.insert("runtime".into(), runtime(&start).into());
     contexts.insert("app".into(), app(&start, epoch, memory).into());
-    let parameters: Map<String, Value> = PARAMETERS.iter().filter_map(|key| parameters(attribute_text(error, key)?)).flatten().collect();
-    if !parameters.is_empty() {
-        contexts.insert("parameters".into(), Context::Other(parameters));
-    }
-    let rest: Vec<v1::Attribute> =
-        error.context.iter().filter(|field| !PARAMETERS.contains(&field.key.as_str()) && field.key != USER).cloned().collect();
-    if !rest.is_empty() {
-        contexts.insert("details".into(), Context::Other(values(&rest)));
+    let (parameters, rest): (Vec<_>, Vec<_>) =
+        error.context.iter().filter(|field| field.key != USER).cloned().partition(|field| field.key.starts_with(PARAMETER));
+    let parameters = parameters.into_iter().map(|field| v1::Attribute { key: field.key[PARAMETER.len()..].into(), ..field });
+    for (name, fields) in [("parameters", parameters.collect()), ("details", rest)] {
+        if !fields.is_empty() {
+            contexts.insert(name.into(), Context::Other(values(&fields)));
+        }
     }
     contexts
 }
@@ -293,15 +295,6 @@ fn trace(error: &v1::Error) -> Option<TraceContext> {
         status: Some(SpanStatus::InternalError),
         ..TraceContext::default()
     })
-}
-
-/// A JSON object's members; anything else as it is.
-fn parameters(text: &str) -> Option<Map<String, Value>> {
-    match serde_json::from_str(text) {
-        Ok(Value::Object(members)) => Some(members.into_iter().collect()),
-        Ok(other) => Some(Map::from_iter([("value".to_owned(), other)])),
-        Err(_) => Some(Map::from_iter([("value".to_owned(), text.into())])),
-    }
 }
 
 fn attribute_text<'a>(error: &'a v1::Error, key: &str) -> Option<&'a str> {

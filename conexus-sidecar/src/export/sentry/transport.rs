@@ -18,7 +18,7 @@ use crate::export::worker::{Destination, SendError, Sent};
 
 /// What Sentry counts apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Category {
+pub(super) enum Category {
     /// Errors and crashes.
     Error,
     /// Tool calls.
@@ -67,7 +67,7 @@ pub(super) fn parcel(category: Category, envelope: &Envelope) -> v1::Record {
     v1::Record { record: Some(record) }
 }
 
-fn open(record: &v1::Record) -> Option<(Category, &str)> {
+pub(super) fn open(record: &v1::Record) -> Option<(Category, &str)> {
     let (name, text) = match record.record.as_ref()? {
         record::Record::Span(span) => (&span.name, &span.error_message),
         record::Record::Error(error) => (&error.error_type, &error.message),
@@ -88,6 +88,12 @@ impl Gate {
     /// Whether envelopes of a category are to be dropped.
     pub(super) fn is_closed(&self, category: Category) -> bool {
         self.closed_for(category).is_some()
+    }
+
+    /// As if Sentry had sent this header.
+    #[cfg(test)]
+    pub(super) fn close_for_test(&self, header: &str) {
+        self.limits().update_from_sentry_header(header);
     }
 
     fn closed_for(&self, category: Category) -> Option<Duration> {

@@ -91,7 +91,8 @@ fn moved(address: usize, then: &[Module], now: &[Module]) -> Option<usize> {
 
 fn describe(index: usize, address: usize, out: &mut String) {
     let before = out.len();
-    backtrace::resolve(address as *mut _, |symbol| {
+    // It takes addresses for return addresses, one past the call.
+    backtrace::resolve((address + 1) as *mut _, |symbol| {
         let name = symbol.name().map(|name| format!("{name:#}"));
         let file = symbol.filename().map(|file| file.display().to_string());
         let clean = |text: String| text.replace(['\n', '\t'], " ");

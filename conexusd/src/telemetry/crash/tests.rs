@@ -65,9 +65,8 @@ fn a_bad_write_is_told_with_its_address_and_where_in_the_code_it_was() {
     assert_eq!(status.signal(), Some(libc::SIGSEGV), "it dies of the signal all the same");
     assert_eq!(line(&text, "signal"), format!("signal {} 1 40", libc::SIGSEGV));
     assert!(text.starts_with("conexusd-crash 1\nversion 1.2.3\nmodule "), "{text}");
-    let first = line(&text, "symbol 0 ");
-    assert!(first.ends_with("write_to_nowhere") || first.contains("write_volatile"), "{text}");
-    let ours = text.lines().find(|line| line.starts_with("symbol") && line.ends_with("crash::tests::write_to_nowhere"));
+    assert!(line(&text, "symbol 0 ").contains("write_volatile"), "{text}");
+    let ours = text.lines().find(|line| line.starts_with("symbol 0 ") && line.contains("write_to_nowhere"));
     assert!(ours.is_some_and(|line| line.contains("crash/tests.rs\t")), "{text}");
     assert!(text.ends_with("symbols done\n"));
 }
@@ -78,7 +77,7 @@ fn a_stack_overflow_is_told_and_ends_as_it_would_without_us() {
     assert_eq!(status.signal(), Some(libc::SIGABRT), "the standard library ends it so, after its message");
     assert!(line(&text, "signal").starts_with(&format!("signal {} ", libc::SIGSEGV)), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("signal")).count(), 1, "{text}");
-    assert!(line(&text, "symbol 0 ").ends_with("crash::tests::fall"), "{text}");
+    assert!(line(&text, "symbol 0 ").ends_with("crash/tests.rs\tfall"), "{text}");
 }
 
 #[test]
