@@ -122,7 +122,12 @@ impl Telemetry {
     ) -> Result<(Self, TelemetryGuard), TelemetryError> {
         let mirror = options.mirror.map(|format| Mirror::start(format, out)).transpose();
         let mirror = mirror.map_err(|source| TelemetryError::Thread { thread: "stderr", source })?;
-        let hub = Arc::new(Hub::new(&options, mirror.clone()));
+        let (hub, naming) = Hub::new(&options, mirror.clone()).with_stacks();
+        let hub = Arc::new(hub);
+        if let Some(naming) = naming {
+            let hub = Arc::downgrade(&hub);
+            spawn("telemetry-stacks", move || naming.run(hub))?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let channel = start_channel(&hub, options)?;
         let drain = Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
@@ -182,6 +187,9 @@ impl TelemetryGuard {
 
     fn end(&mut self, deadline: Duration) -> ShutdownReport {
         let until = Instant::now() + deadline;
+        if let Some(stacks) = &self.hub.stacks {
+            stacks.flush(deadline / 4);
+        }
         self.stop.store(true, Ordering::Release);
         if let Some(drain) = self.drain.take() {
             drain.thread().unpark();

@@ -77,7 +77,8 @@ fn a_stack_overflow_is_told_and_ends_as_it_would_without_us() {
     assert_eq!(status.signal(), Some(libc::SIGABRT), "the standard library ends it so, after its message");
     assert!(line(&text, "signal").starts_with(&format!("signal {} ", libc::SIGSEGV)), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("signal")).count(), 1, "{text}");
-    assert!(line(&text, "symbol 0 ").ends_with("crash/tests.rs\tfall"), "{text}");
+    let ours = text.lines().any(|line| line.starts_with("symbol 0 ") && line.ends_with("crash/tests.rs\tfall"));
+    assert!(ours, "{text}");
 }
 
 #[test]
