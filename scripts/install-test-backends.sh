@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `make test` runs against: Prometheus and Alertmanager (Debian packages) and Python packages in a virtual environment under target/.
+# Installs what `make test` runs against: Prometheus, Alertmanager and smaller tools (Debian packages), and under target/ Python packages in a
+# virtual environment and a Jaeger for traces.
 # What is there already is kept. Only apt needs root or sudo.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,6 +12,7 @@ need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager
 need jq jq
 need curl curl
+need protoc protobuf-compiler
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 
@@ -34,7 +36,7 @@ if ! cmp -s tests/python/requirements.txt "$stamp"; then
   echo "Python packages for the tests, in $tools/venv"
   mkdir -p "$tools"
   python3 -m venv --clear "$tools/venv"
-  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+  "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
   rm -rf "$tools/bugsink"
   cp tests/python/requirements.txt "$stamp"
 fi
@@ -44,10 +46,14 @@ if [ ! -e "$tools/bugsink/token" ]; then
   echo "Bugsink's empty database, in $tools/bugsink"
   mkdir -p "$tools/bugsink"
   bugsink() {
-    env PYTHONPATH=tests/python DJANGO_SETTINGS_MODULE=bugsink_conf BUGSINK_FOLDER="$tools/bugsink" "$tools/venv/bin/bugsink-manage" "$@"
+    env PYTHONPATH=tests/python DJANGO_SETTINGS_MODULE=bugsink_conf BUGSINK_FOLDER="$tools/bugsink" \
+      "$tools/venv/bin/python" -m bugsink.scripts.manage "$@"
   }
   bugsink migrate >/dev/null
   bugsink migrate --database=snappea >/dev/null
   bugsink create_auth_token >"$tools/bugsink/token.new"
   mv "$tools/bugsink/token.new" "$tools/bugsink/token"
 fi
+
+# Jaeger's interface over traces in memory: a cargo project of its own, because it brings a web interface that nothing else needs.
+cargo build --quiet --locked --manifest-path tests/jaeger/Cargo.toml --target-dir "$tools/jaeger"

@@ -83,10 +83,16 @@ impl Options {
 
     /// Everything below a folder and any free port, nothing from the environment: for tests.
     pub fn below(folder: &Path) -> Result<Self, ConfigErrors> {
+        Self::below_with(folder, &[])
+    }
+
+    /// The same, with keys set to values.
+    pub fn below_with(folder: &Path, settings: &[(&'static str, &str)]) -> Result<Self, ConfigErrors> {
         let inputs = Inputs::below(folder)
             .flag("observability.metrics.port", "--set", "0")
             .flag("observability.telemetry.socket", "--set", folder.join("run/telemetry.sock"))
             .flag("observability.telemetry.state_dir", "--set", folder.join("state"));
+        let inputs = settings.iter().fold(inputs, |inputs, (key, value)| inputs.flag(key, "--set", value));
         conexus_config::load(&inputs).map(|loaded| Self::new(&loaded.config, loaded.warnings))
     }
 }

@@ -18,6 +18,7 @@ pub mod worker;
 pub mod exporters;
 pub mod logs;
 pub mod sentry;
+pub mod otlp;
 
 use std::sync::Arc;
 

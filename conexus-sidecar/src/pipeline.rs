@@ -30,6 +30,7 @@ use crate::crash;
 use crate::debug::Debug;
 use crate::debug::tail::Live;
 use crate::export::exporters::Exporters;
+use crate::export::otlp::{self, Otlp, OtlpError};
 use crate::export::spool::{Opened, Spool};
 use crate::export::logs::Logs;
 use crate::export::sentry::{self, Reporter};
@@ -69,6 +70,9 @@ pub enum StartError {
     /// The metrics port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Where traces go.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The descriptors for gRPC reflection.
     #[error("gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -105,7 +109,7 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
     let process = Process::new();
     let live = Arc::new(Live::default());
     let levels = Levels::new(options.log_level);
-    let (exporters, reporter) = start_exporters(options, &aggregate, &levels);
+    let (exporters, reporter) = start_exporters(options, &aggregate, &levels)?;
     let mut sinks: Vec<Arc<dyn RecordSink>> = vec![live.clone()];
     sinks.extend(exporters.sinks());
     let observatory = Observatory {
@@ -173,12 +177,18 @@ impl Sidecar {
     }
 }
 
+/// The exporters, and what feeds the one of error reports.
+type Started = (Exporters, Option<Arc<Reporter>>);
+
 /// Starts the exporters that are switched on, and the log files.
-fn start_exporters(options: &Options, aggregate: &Aggregate, levels: &Levels) -> (Exporters, Option<Arc<Reporter>>) {
+fn start_exporters(options: &Options, aggregate: &Aggregate, levels: &Levels) -> Result<Started, StartError> {
     let spooling: Vec<usize> =
         options.tracing.iter().map(|_| OTLP).chain(options.sentry.iter().map(|_| SENTRY)).collect();
     let spool = if spooling.is_empty() { None } else { open_spool(options, aggregate, &spooling) };
     let mut exporters = Exporters::new(aggregate.clone(), spool);
+    if let Some(tracing) = &options.tracing {
+        exporters.start(otlp::PLAN, Otlp::new(tracing)?);
+    }
     exporters.add_logs(Logs::start(options.logs.clone(), options.log_format, levels.clone(), aggregate.clone()));
     let reporter = options.sentry.as_ref().and_then(sentry::Options::new).map(|sentry| {
         let gate = sentry::Gate::default();
@@ -186,7 +196,7 @@ fn start_exporters(options: &Options, aggregate: &Aggregate, levels: &Levels) ->
         let front = |outlet| Arc::new(Reporter::new(sentry, aggregate.clone(), outlet, gate));
         exporters.start_behind(sentry::PLAN, transport, front)
     });
-    (exporters, reporter)
+    Ok((exporters, reporter))
 }
 
 /// Opens the spool. One that cannot be opened never keeps the sidecar from starting: exporters then do without.

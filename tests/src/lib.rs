@@ -8,6 +8,7 @@
 //! alertmanager a real Alertmanager, and a webhook that it calls
 //! bugsink    a real server that speaks Sentry's protocol
 //! envelopes  an endpoint that keeps what is sent to Sentry
+//! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -19,6 +20,8 @@ pub mod stack;
 pub mod prometheus;
 pub mod alertmanager;
 pub mod webhook;
+pub mod jaeger;
+pub mod rotel;
 pub mod python;
 pub mod bugsink;
 pub mod envelopes;
