@@ -238,7 +238,7 @@ impl Current {
     /// Whether its path still leads to it.
     fn is_in_place(&self) -> bool {
         let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        match (fs::symlink_metadata(&self.path), self.file.metadata()) {
+        match (fs::metadata(&self.path), self.file.metadata()) {
             (Ok(there), Ok(open)) => identity(there) == identity(open),
             _ => false,
         }
