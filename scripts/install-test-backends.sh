@@ -38,6 +38,7 @@ if ! cmp -s tests/python/requirements.txt "$stamp"; then
   mkdir -p "$tools"
   python3 -m venv --clear "$tools/venv"
   "$tools/venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/python/requirements.txt
+  rm -rf "$tools/bugsink"
   cp --remove-destination tests/python/requirements.txt "$stamp"
 fi
 
@@ -63,6 +64,20 @@ with zipfile.ZipFile(wheel) as outer:
 wheel.unlink()
 END
   done
+fi
+
+# An empty database that each test of the error reports copies: making one takes longer than the test.
+if [ ! -e "$tools/bugsink/token" ]; then
+  echo "Bugsink's empty database, in $tools/bugsink"
+  mkdir -p "$tools/bugsink"
+  bugsink() {
+    env PYTHONPATH=tests/python DJANGO_SETTINGS_MODULE=bugsink_conf BUGSINK_FOLDER="$tools/bugsink" \
+      "$tools/venv/bin/python" -m bugsink.scripts.manage "$@"
+  }
+  bugsink migrate >/dev/null
+  bugsink migrate --database=snappea >/dev/null
+  bugsink create_auth_token >"$tools/bugsink/token.new"
+  mv "$tools/bugsink/token.new" "$tools/bugsink/token"
 fi
 
 # Jaeger's interface over traces in memory: a cargo project of its own, because it brings a web interface that nothing else needs.

@@ -5,8 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use conexus_config::settings::Tracing;
+use conexus_config::settings::{Sentry, Tracing};
 use conexus_config::{Config, ConfigErrors, Flag, Inputs, LogFormat, LogLevel};
+
+use crate::export::logs;
 
 /// Where settings come from, on the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -38,6 +40,10 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// `observability.tracing`, if traces are exported.
     pub tracing: Option<Tracing>,
+    /// `observability.sentry`, if errors are reported.
+    pub sentry: Option<Sentry>,
+    /// `observability.log_dir` and what bounds the files in it.
+    pub logs: logs::Limits,
     /// `observability.telemetry.spool_max_bytes`
     pub spool_max_bytes: u64,
     /// `observability.log_level`
@@ -63,6 +69,13 @@ impl Options {
             socket: observability.telemetry.socket.clone(),
             state_dir: observability.telemetry.state_dir.clone(),
             tracing: observability.tracing.enabled.then(|| observability.tracing.clone()),
+            sentry: observability.sentry.enabled.then(|| observability.sentry.clone()),
+            logs: logs::Limits {
+                folder: observability.log_dir.clone(),
+                rotation: observability.log_rotation,
+                files_max: observability.log_max_files,
+                bytes_max: observability.log_max_bytes,
+            },
             spool_max_bytes: observability.telemetry.spool_max_bytes,
             log_level: observability.log_level,
             log_format: observability.log_format,

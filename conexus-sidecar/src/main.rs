@@ -7,7 +7,7 @@ use conexus_config::LogLevel;
 use conexus_profiles::{Endpoint, ProfileError};
 use conexus_sidecar::cli::{self, Cli, Command};
 use conexus_sidecar::config::{self, ConfigError, Options, Settings};
-use conexus_sidecar::log::Log;
+use conexus_sidecar::log::{Levels, Log};
 use conexus_sidecar::pipeline::{self, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -84,7 +84,7 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let reload = tokio::spawn(reload(hangup, settings.clone(), log.levels()));
+    let reload = tokio::spawn(reload(hangup, settings.clone(), [log.levels(), sidecar.levels.clone()]));
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
@@ -113,11 +113,11 @@ async fn profiles(options: &Options) -> Result<Option<Endpoint>, ProfileError> {
 }
 
 /// SIGHUP rereads the log level; everything else needs a restart.
-async fn reload(mut hangup: Signal, settings: Settings, levels: conexus_sidecar::log::Levels) {
+async fn reload(mut hangup: Signal, settings: Settings, levels: [Levels; 2]) {
     while hangup.recv().await.is_some() {
         match config::load(&settings) {
             Ok(options) => {
-                levels.set(options.log_level);
+                levels.iter().for_each(|levels| levels.set(options.log_level));
                 tracing::info!(log_level = options.log_level.as_str(), "SIGHUP: the log level was read again");
             }
             Err(error) => tracing::error!(%error, "SIGHUP: the configuration is not valid, nothing changed"),

@@ -99,6 +99,12 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show the configuration: its defaults, what is in force, its schema
     Config(config::ConfigArgs),
+    /// Name the addresses in a crash file: started by a conexusd that dies
+    #[command(hide = true)]
+    CrashSymbols {
+        /// The file
+        file: PathBuf,
+    },
     /// Write completions for a shell to standard output
     Completions {
         /// bash, elvish, fish, powershell or zsh

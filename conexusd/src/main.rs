@@ -44,6 +44,9 @@ async fn run(cli: Cli) -> CliResult {
         Command::Health(args) => cli::health::run(args, globals).await,
         Command::Doctor(args) => cli::doctor::run(args, globals).await,
         Command::Config(args) => cli::config::run(&args, globals),
+        Command::CrashSymbols { file } => conexusd::telemetry::symbolise_crash(&file)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| CliError::failure(format!("{}: {error}", file.display()))),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "conexusd", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

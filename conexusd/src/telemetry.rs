@@ -21,10 +21,13 @@ mod trace;
 mod context;
 mod layer;
 mod error;
+mod stack;
 mod panics;
+mod crash;
 mod encode;
 mod line;
 mod mirror;
+mod storm;
 mod drain;
 mod process;
 mod outbox;
@@ -37,7 +40,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use conexus_proto::facts::{DropReason, Fact, Gauge, RecordKind};
+use conexus_proto::facts::{Fact, Gauge, RecordKind};
 use conexus_proto::scrub::scrubbed;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Handle, RuntimeMetrics};
@@ -45,6 +48,7 @@ use tokio::runtime::{Handle, RuntimeMetrics};
 pub use capture::Capture;
 pub use cell::{AttributeValue, Level, SpanKind};
 pub use clock::Tick;
+pub use crash::symbolise as symbolise_crash;
 pub use context::{Context, Entered, Scope};
 pub use error::{ErrorReport, Frame};
 pub use ids::{BadTraceParent, TraceId, TraceParent};
@@ -58,6 +62,7 @@ use gauges::Gauges;
 use mirror::Mirror;
 use outbox::Outbox;
 use seat::Seats;
+use stack::{Stacks, Work};
 use trace::Buffers;
 
 /// Error reports that may wait for the drain.
@@ -76,6 +81,8 @@ pub(crate) struct Hub {
     pub(crate) gauges: Gauges,
     pub(crate) buffers: Buffers,
     pub(crate) errors: (Sender<Box<ErrorReport>>, Receiver<Box<ErrorReport>>),
+    /// Gives error reports their stacks; None in a process that reports to nobody.
+    pub(crate) stacks: Option<Stacks>,
     /// Whether records go anywhere but stderr.
     pub(crate) records: bool,
     pub(crate) tracing_enabled: bool,
@@ -137,8 +144,13 @@ impl Telemetry {
             return;
         }
         seat::with(&self.hub.seats, |seat| seat.table.emitted(RecordKind::Error, 1));
-        if self.hub.errors.0.try_send(Box::new(report)).is_err() {
-            seat::with(&self.hub.seats, |seat| seat.table.dropped(RecordKind::Error, DropReason::RingFull, 1));
+        let report = Box::new(report);
+        let left = match &self.hub.stacks {
+            Some(stacks) => stacks.take(report),
+            None => Some(report),
+        };
+        if let Some(report) = left {
+            stack::pass_on(&self.hub, report);
         }
     }
 
@@ -220,6 +232,7 @@ impl Hub {
             gauges: Gauges::new(),
             buffers: Buffers::new(),
             errors: bounded(ERRORS_MAX),
+            stacks: None,
             records,
             tracing_enabled: records && options.tracing_enabled,
             sample_threshold: ids::sample_threshold(options.sample_rate),
@@ -229,6 +242,18 @@ impl Hub {
             status: Status::default(),
             log_level: AtomicU8::new(options.log_level as u8),
             runtime: Mutex::default(),
+        }
+    }
+
+    /// Before the hub is shared: lets error reports have stacks. What names their frames is to be run on a thread.
+    pub(crate) fn with_stacks(mut self) -> (Self, Option<Work>) {
+        let (stacks, work) = Stacks::new();
+        match self.records {
+            true => {
+                self.stacks = Some(stacks);
+                (self, Some(work))
+            }
+            false => (self, None),
         }
     }
 

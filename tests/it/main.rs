@@ -5,6 +5,8 @@ mod tree;
 
 mod mcp;
 mod metrics;
+mod logs;
+mod errors;
 mod traces;
 mod metrics_move;
 mod secrets;

@@ -6,6 +6,8 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! bugsink    a real server that speaks Sentry's protocol
+//! envelopes  an endpoint that keeps what is sent to Sentry
 //! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
 //! embeddings an embeddings API on loopback, well behaved or not
 //! wire       MCP over HTTP by hand
@@ -25,6 +27,8 @@ pub mod rotel;
 pub mod embeddings;
 pub mod wire;
 pub mod python;
+pub mod bugsink;
+pub mod envelopes;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

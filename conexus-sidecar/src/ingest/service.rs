@@ -18,7 +18,7 @@ use crate::aggregate::Aggregate;
 use crate::aggregate::epochs::{CoreInfo, Link, Taken};
 use crate::aggregate::tally::{REJECTED, Reason};
 use crate::closing::Closing;
-use crate::export::Records;
+use crate::export::{CoreStart, Life, Records};
 
 /// How long a new connection may take to say `Hello`.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -78,11 +78,14 @@ impl Conversation {
     async fn run(mut self) {
         let Some(hello) = self.hello().await else { return };
         let epoch = hello.boot_epoch;
+        let mut start = start_of(&hello);
         let mut link = match self.admit(hello) {
             Ok(link) => link,
             Err(refused) => return self.answer(to_core::Message::Refused(refused)).await,
         };
         let acknowledged = link.last_durable();
+        start.known = acknowledged > 0;
+        self.service.records.tell(epoch, &Life::Connected(start));
         self.answer(to_core::Message::Welcome(v1::Welcome {
             last_sequence: acknowledged,
             sidecar_version: env!("CARGO_PKG_VERSION").into(),
@@ -168,6 +171,7 @@ impl Conversation {
             Ok(Some(ToSidecar { message: Some(to_sidecar::Message::Goodbye(goodbye)) })) => {
                 tracing::info!(reason = clip(&goodbye.reason), "core says goodbye");
                 self.service.aggregate.goodbye(link);
+                self.service.records.tell(link.epoch, &Life::Ended);
                 self.leaving = true;
                 None
             }
@@ -250,6 +254,19 @@ fn check_hello(hello: &v1::Hello) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+fn start_of(hello: &v1::Hello) -> CoreStart {
+    let build = hello.build.clone().unwrap_or_default();
+    CoreStart {
+        version: build.version,
+        commit: build.commit,
+        rustc: build.rustc,
+        pid: hello.pid,
+        serving: hello.serving,
+        started_unix_nanos: hello.started_unix_nanos,
+        known: false,
+    }
 }
 
 fn too_large(status: &Status) -> bool {

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Streaming};
 
-use super::Hub;
+use super::{Hub, crash};
 use super::codec::ChannelCodec;
 use super::ids::Random;
 use super::outbox::Outbox;
@@ -144,11 +144,20 @@ impl Channel {
             Some(to_core::Message::Welcome(welcome)) => {
                 self.outbox.resume(welcome.last_sequence);
                 self.hub.status.set_connected(true);
+                self.prepare_for_a_crash();
                 tracing::info!(sidecar = %welcome.sidecar_version, "telemetry connected to the sidecar");
                 Session { channel: self, up: Some(up), down, paused_until: None, heard: Instant::now() }.run().await
             }
             Some(to_core::Message::Refused(refused)) => Ok(End::Refused(refused)),
             _ => Err("the sidecar's first message was neither Welcome nor Refused".to_owned()),
+        }
+    }
+
+    /// Without a crash file a crash is seen all the same, but its cause is not.
+    fn prepare_for_a_crash(&self) {
+        let version = self.hello.build.as_ref().map_or("", |build| &build.version);
+        if let Err(error) = crash::prepare(&self.socket, self.hello.boot_epoch, version) {
+            tracing::warn!(%error, "no crash file beside the telemetry socket: the cause of a crash will not be known");
         }
     }
 

@@ -103,6 +103,10 @@ impl ErrorReport {
         self
     }
 
+    pub(crate) fn has_stack(&self) -> bool {
+        !self.stack.is_empty()
+    }
+
     pub(crate) fn to_proto(&self, anchor: &Anchor) -> v1::Error {
         let field = |text: &str| shown(text, FIELD_BYTES_MAX);
         let frame =

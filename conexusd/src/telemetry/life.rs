@@ -16,7 +16,7 @@ use super::drain::Drain;
 use super::ids::Random;
 use super::line::LogFormat;
 use super::mirror::{Mirror, unix_nanos_now};
-use super::{DROP_DEADLINE, Hub, Telemetry, panics};
+use super::{DROP_DEADLINE, Hub, Telemetry, crash, panics};
 
 /// How telemetry works in this process.
 #[derive(Clone, Debug)]
@@ -122,7 +122,12 @@ impl Telemetry {
     ) -> Result<(Self, TelemetryGuard), TelemetryError> {
         let mirror = options.mirror.map(|format| Mirror::start(format, out)).transpose();
         let mirror = mirror.map_err(|source| TelemetryError::Thread { thread: "stderr", source })?;
-        let hub = Arc::new(Hub::new(&options, mirror.clone()));
+        let (hub, naming) = Hub::new(&options, mirror.clone()).with_stacks();
+        let hub = Arc::new(hub);
+        if let Some(naming) = naming {
+            let hub = Arc::downgrade(&hub);
+            spawn("telemetry-stacks", move || naming.run(hub))?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
         let channel = start_channel(&hub, options)?;
         let drain = Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
@@ -136,6 +141,7 @@ impl Telemetry {
         let subscriber = tracing_subscriber::registry().with(self.layer());
         tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadyInstalled)?;
         panics::install_hook(self);
+        crash::install();
         Ok(())
     }
 }
@@ -181,6 +187,9 @@ impl TelemetryGuard {
 
     fn end(&mut self, deadline: Duration) -> ShutdownReport {
         let until = Instant::now() + deadline;
+        if let Some(stacks) = &self.hub.stacks {
+            stacks.flush(deadline / 4);
+        }
         self.stop.store(true, Ordering::Release);
         if let Some(drain) = self.drain.take() {
             drain.thread().unpark();
@@ -195,6 +204,7 @@ impl TelemetryGuard {
         if let Some(mirror) = &self.hub.mirror {
             mirror.flush(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(50)));
         }
+        crash::dismiss();
         let progress = self.hub.outbox.as_ref().map(|outbox| outbox.progress());
         ShutdownReport {
             acknowledged: progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0),

@@ -13,7 +13,7 @@ use super::cell::{Level, ValueRef};
 use super::error::{ErrorReport, frames_of};
 use super::line::{LineWriter, LogFormat};
 use super::mirror::unix_nanos_now;
-use super::{Telemetry, context};
+use super::{Telemetry, context, crash};
 
 /// How long a panicking thread waits for its line to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -38,6 +38,7 @@ fn report(telemetry: &Telemetry, info: &PanicHookInfo<'_>) {
         error = error.in_trace(context);
     }
     telemetry.error(error);
+    crash::note_panic(&thread, &place, message);
     match &telemetry.hub.mirror {
         Some(mirror) => {
             let trace = current.map(|context| (context.trace_id, context.span_id));
