@@ -4,7 +4,7 @@
 #   docker build --target conexus-sidecar -t conexus-sidecar:0.1.0 .
 #
 # Both run as user 65532, need no shell and no writable root: what they write is below the volumes. To build them from
-# programs made elsewhere, give an image with both of them in /out: --build-arg BINARIES=that-image.
+# programs made elsewhere, give an image with both and their .dwp files in /out: --build-arg BINARIES=that-image.
 ARG BUILD_IMAGE=rust:1.95.0-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 ARG BINARIES=build
@@ -13,12 +13,12 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
 ARG REVISION=
-# Debug sections are compressed, not removed: error reports name files and lines.
+# What tells functions, files and lines is compressed and kept, in the programs and in the .dwp files beside them: error reports need it.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
     CONEXUS_BUILD_COMMIT="$REVISION" CONEXUS_BUILD_RUSTC="$(rustc --version)" \
       cargo build --release --locked --bin conexusd --bin conexus-sidecar \
  && mkdir -p /out/empty \
- && for program in conexusd conexus-sidecar; do \
+ && for program in conexusd conexusd.dwp conexus-sidecar conexus-sidecar.dwp; do \
       objcopy --compress-debug-sections "target/release/$program" "/out/$program" || exit 1; \
     done
 
@@ -45,7 +45,7 @@ STOPSIGNAL SIGTERM
 FROM runtime AS conexus
 LABEL org.opencontainers.image.title="conexus" \
       org.opencontainers.image.description="Indexes code and answers AI coding agents over MCP"
-COPY --from=programs /out/conexusd /usr/local/bin/conexusd
+COPY --from=programs /out/conexusd /out/conexusd.dwp /usr/local/bin/
 COPY --from=programs --chown=65532:65532 /out/empty/ /var/lib/conexus/
 COPY --from=programs --chown=65532:65532 /out/empty/ /workspace/
 # Without auth.tokens or server.allow_unauthenticated it refuses to start: it is not on loopback.
@@ -63,7 +63,7 @@ CMD ["serve"]
 FROM runtime AS conexus-sidecar
 LABEL org.opencontainers.image.title="conexus-sidecar" \
       org.opencontainers.image.description="Turns what conexusd reports into metrics, traces, logs and error reports"
-COPY --from=programs /out/conexus-sidecar /usr/local/bin/conexus-sidecar
+COPY --from=programs /out/conexus-sidecar /out/conexus-sidecar.dwp /usr/local/bin/
 COPY --from=programs --chown=65532:65532 /out/empty/ /var/lib/conexus-sidecar/
 ENV CONEXUS_METRICS_HOST=0.0.0.0 \
     CONEXUS_TELEMETRY_STATE_DIR=/var/lib/conexus-sidecar \

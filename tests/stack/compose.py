@@ -109,6 +109,20 @@ def used() -> None:
     check("15 days are kept, and exemplars", "15d" in flags["storage.tsdb.retention.time"] and "exemplar-storage" in flags["enable-feature"], flags)
 
 
+def traced() -> None:
+    """A request's trace is in Jaeger, under the name that Grafana's data source and the guide know."""
+    url = "http://localhost:16686/api/traces?service=conexus&limit=500"
+    roots = eventually("Jaeger has a search", lambda: [trace for trace in json.loads(get(url)[1])["data"] if any(span["operationName"] == "mcp.search" for span in trace["spans"])])
+    names = {span["operationName"] for trace in roots for span in trace["spans"]}
+    check("a search's trace is in Jaeger, with its stages", {"mcp.search", "vectorstore.search", "result.rank"} <= names, names)
+    sources = (Path("observability/grafana/provisioning/datasources/conexus.yml")).read_text()
+    check("Grafana's data sources are this Prometheus and this Jaeger", "http://conexus-prometheus:9090" in sources and "http://conexus-jaeger:16686" in sources)
+    query = "http://localhost:9090/api/v1/query_exemplars?query=conexus_mcp_request_duration_seconds_bucket&start=0&end=99999999999"
+    exemplars = eventually("Prometheus has exemplars", lambda: [one for series in json.loads(get(query)[1])["data"] for one in series["exemplars"]])
+    found = [one for one in exemplars if get(f"http://localhost:16686/api/traces/{one['labels']['trace_id']}")[0] == 200]
+    check(f"an exemplar leads to its trace ({len(found)} of {len(exemplars)})", len(found) == len(exemplars), exemplars)
+
+
 def alerts() -> list:
     posts = json.loads(run("docker", "exec", "conexus-webhook", "/bin/wget", "-q", "-O", "-", "http://127.0.0.1:9095/").stdout)
     return [alert for post in posts for alert in post["alerts"]]
@@ -166,6 +180,7 @@ def main() -> None:
     used()
     # Something for every filter to find.
     ask([{"call": "context_grep", "arguments": {"pattern": "("}}])
+    traced()
     documented("sh docker", QUIET, dict(os.environ), home)
     broken()
     stopped()

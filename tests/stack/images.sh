@@ -67,9 +67,13 @@ shell "$python"
 cp tests/stack/listener.py "$python/listener.py"
 listener() { import "$python" "$1" 'USER 65534' "ENTRYPOINT [\"/usr/bin/python3.11\", \"/listener.py\", $2]"; }
 listener webhook '"9095"'
-# Of these two there is nothing to stand in with: only their ports, so that the whole file can be brought up.
+# For Grafana there is nothing to stand in with: only its port, so that the whole file can be brought up.
 listener "$(upstream grafana/grafana)" '"3000"'
-listener "$(upstream jaegertracing/jaeger)" '"16686", "4318"'
+
+jaeger=$work/jaeger
+unpack "$jaeger" libc6 libgcc-s1
+cp "$tools/../jaeger/debug/conexus-test-jaeger" "$jaeger/jaeger"
+import "$jaeger" "$(upstream jaegertracing/jaeger)" 'USER 10001' 'ENTRYPOINT ["/jaeger", "16686", "4318", "4317", "0.0.0.0"]'
 
 git=$work/git
 unpack "$git" libc6 busybox-static git libpcre2-8-0 zlib1g
@@ -80,7 +84,7 @@ import "$git" "$(sed -nE 's|^ +image: (alpine/git:.*)|\1|p' helm/conexus/values.
 echo "Ours:"
 made=$work/programs
 mkdir -p "$made/out/empty"
-for program in conexusd conexus-sidecar; do
+for program in conexusd conexusd.dwp conexus-sidecar conexus-sidecar.dwp; do
   objcopy --compress-debug-sections "$programs/$program" "$made/out/$program"
 done
 import "$made" conexus-programs
