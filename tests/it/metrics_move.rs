@@ -39,6 +39,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
         "a file that cannot be read, but root can read all: mcp/resources.rs",
     ),
     ("conexus_mcp_errors_total error_type=timeout", "a search through files of ten seconds: grep/tests.rs"),
+    ("conexus_mcp_errors_total method", "each error type is moved, not each for each method"),
+    ("conexus_mcp_requests_in_flight method", "most requests are over before anybody looks"),
     // Indexing
     ("conexus_indexer_files_failed_total error_type=io", "a failing disk: index/walk.rs"),
     ("conexus_indexer_files_failed_total error_type=permission", "root may read everything: index/tests/trees.rs"),
@@ -47,7 +49,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("conexus_indexer_files_failed_total error_type=other", "a panic in the indexer: none is known"),
     ("conexus_embedding_errors_total provider=static", "the static model cannot fail once it is loaded"),
     // The channel: a core that breaks the rules or a sidecar that is overrun.
-    ("conexus_telemetry_records_dropped_total kind=error", "a flood of errors: telemetry/trace/tests.rs"),
+    ("conexus_telemetry_records_dropped_total kind=error", "a flood of errors: telemetry/channel/tests.rs"),
+    ("conexus_telemetry_records_dropped_total reason=ring_full", "a burst within 5 ms: telemetry/trace/tests.rs"),
     ("conexus_telemetry_records_dropped_total reason=ingest_limit", "conexus-sidecar/tests/it/channel.rs"),
     ("conexus_telemetry_records_dropped_total reason=exporter_full", "an exporter that hangs: tests of the exporters"),
     (
@@ -137,7 +140,7 @@ impl Drop for Watch {
 fn is_excepted(unmoved: &str) -> bool {
     EXCEPTIONS.iter().any(|(what, _)| {
         unmoved == *what
-            || unmoved.strip_prefix(what).is_some_and(|rest| rest.starts_with(' '))
+            || unmoved.strip_prefix(what).is_some_and(|rest| rest.starts_with([' ', '=']))
             || unmoved.ends_with(&format!(" {what}"))
     })
 }
@@ -152,7 +155,7 @@ fn odd_tree(home: &Home) -> PathBuf {
     tree::write(&root, ".gitignore", "left_out/\n");
     tree::write(&root, "left_out/file.py", "x = 1\n");
     std::os::unix::fs::symlink("/etc/hostname", root.join("link.txt")).expect("a temporary folder takes links");
-    for number in 0..150 {
+    for number in 0..600 {
         let text = format!("def part_{number}(event):\n    return queue.push(event, {number})\n").repeat(30);
         tree::write(&root, &format!("parts/part_{number}.py"), &text);
     }
@@ -174,7 +177,8 @@ fn ask_all(address: &str, root: &Path) {
     drive::over_http(
         address,
         json!([{"server": true}, {"tools": true}, {"resources": true}, {"templates": true}, {"read": "engine://file/src/session.rs"}, again,
-            {"call": "context_grep", "arguments": {"pattern": "Session"}}, {"call": "context_index_control", "arguments": {"action": "status"}}]),
+            {"call": "context_grep", "arguments": {"pattern": "Session"}}, {"call": "context_index_control", "arguments": {"action": "status"}},
+            {"call": "context_index_control", "arguments": {"action": "start"}, "progress": true}]),
     );
     drive::over_legacy_http(address, json!([{"ping": true}]));
     let wire = Wire::to(address, &[]).open();
@@ -211,9 +215,9 @@ fn ask_all(address: &str, root: &Path) {
 
 /// More requests at a time than the server takes, and clients that go away.
 fn overload(address: &str, root: &Path) {
-    // Lines on which this pattern takes long, so that the two searches at a time last.
-    tree::write(root, "slow.txt", &format!("{}\n", "ab ".repeat(300)).repeat(1_000));
-    let arguments = json!({"pattern": "(a.*){9}(b.*){9}(a.*){9}z", "include": "*.txt"});
+    // A text on which this pattern takes long, so that the two searches at a time last.
+    tree::write(root, "slow.txt", &format!("{}\n", "ab ".repeat(300)).repeat(300));
+    let arguments = json!({"pattern": "(?:\\w+\\s+){20,60}\\d", "include": "slow.txt"});
     let (refused, all) = (Arc::new(AtomicBool::new(false)), Wire::to(address, &[]).open());
     let clients: Vec<_> = (0..320)
         .map(|id| {

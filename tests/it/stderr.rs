@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(20);
 /// Runs a command to its end; its exit code, and its standard error as JSON, all of it.
 #[track_caller]
 fn lines(mut command: Command) -> (Option<i32>, Vec<Value>) {
-    let output = command.stdin(std::process::Stdio::null()).output().expect("the program runs");
+    let output = command.output().expect("the program runs");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}\nin:\n{text}"));
     let lines: Vec<Value> = text.lines().map(parse).collect();
@@ -66,7 +66,10 @@ fn mistakes_and_taken_ports_are_json_lines() {
         assert!(lines.iter().any(|line| line["level"] == "warn"), "{program} {variable}: {lines:?}");
     }
     let mut command = home.command("conexusd");
-    command.args(["mcp", "--root", "/no/such/folder"]);
+    let request = home.path().join("request.json");
+    std::fs::write(&request, "{\"jsonrpc\": \"2.0\", \"id\": 1, \"method\": \"ping\"}\n")
+        .expect("a temporary folder takes files");
+    command.args(["mcp", "--root", "/no/such/folder"]).stdin(std::fs::File::open(request).expect("the file is there"));
     let (code, lines) = lines(command);
     assert!(code == Some(1) && has_error(&lines, "/no/such/folder"), "{code:?} {lines:?}");
 }
@@ -84,7 +87,6 @@ fn text_is_for_people() {
 fn the_level_changes_while_both_run_and_a_bad_file_changes_nothing() {
     let home = Home::new();
     let config = |level: &str| home.write_config(&format!("observability:\n  log_level: {level}\n"));
-    config("error");
     let sidecar_started = |line: &Value| line["message"] == "sidecar ready";
     let root = tree::small(&home);
     config("info");
@@ -96,7 +98,7 @@ fn the_level_changes_while_both_run_and_a_bad_file_changes_nothing() {
         |core: &Core, message: &str| core.process.json_lines().iter().filter(|line| line["message"] == message).count();
     let requests = |core: &Core| said(core, "MCP request completed");
     let ask = |core: &Core| {
-        crate::drive::over_http(&core.address, serde_json::json!([crate::drive::search("session")]));
+        crate::drive::over_legacy_http(&core.address, serde_json::json!([crate::drive::search("session")]));
     };
     ask(&core);
     core.process.wait_for_line("a request is logged", SOON, |line| line["message"] == "MCP request completed");
