@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make test` runs against: Prometheus, Alertmanager and smaller tools (Debian packages), and under target/ Python packages in a
+# Installs what `make test` runs against: Prometheus, Alertmanager and smaller tools (Debian packages, Go's pprof among them), and under target/ Python packages in a
 # virtual environment and a Jaeger for traces.
 # What is there already is kept. Only apt needs root or sudo.
 set -euo pipefail
@@ -11,6 +11,7 @@ need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager
 need jq jq
+need go golang-go # for `go tool pprof`, which opens our profiles
 need curl curl
 need protoc protobuf-compiler
 need python3 python3

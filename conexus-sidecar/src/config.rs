@@ -50,6 +50,8 @@ pub struct Options {
     pub log_level: LogLevel,
     /// `observability.log_format`
     pub log_format: LogFormat,
+    /// `observability.debug.port` plus 1 (0 stays 0), if `observability.debug.enabled`
+    pub debug_port: Option<u16>,
     /// What is odd in the configuration and was ignored.
     pub warnings: Vec<String>,
 }
@@ -77,6 +79,7 @@ impl Options {
             spool_max_bytes: observability.telemetry.spool_max_bytes,
             log_level: observability.log_level,
             log_format: observability.log_format,
+            debug_port: observability.debug.enabled.then(|| next_port(observability.debug.port)),
             warnings,
         }
     }
@@ -95,6 +98,11 @@ impl Options {
         let inputs = settings.iter().fold(inputs, |inputs, (key, value)| inputs.flag(key, "--set", value));
         conexus_config::load(&inputs).map(|loaded| Self::new(&loaded.config, loaded.warnings))
     }
+}
+
+/// The port beside conexusd's; after the last one comes any that is free, as for 0.
+fn next_port(port: u16) -> u16 {
+    if port == 0 { 0 } else { port.checked_add(1).unwrap_or(0) }
 }
 
 /// Why there is no configuration.

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use conexus_config::LogLevel;
+use conexus_profiles::{Endpoint, ProfileError};
 use conexus_sidecar::cli::{self, Cli, Command};
 use conexus_sidecar::config::{self, ConfigError, Options, Settings};
 use conexus_sidecar::log::{Levels, Log};
@@ -12,6 +13,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Lets heap profiles be switched on while the program runs; jemalloc looks for this name.
+// SAFETY: nothing else in the program has this name, and jemalloc reads it as a pointer to a C string, which it is.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; conexus_profiles::MALLOC_CONF.len()] = conexus_profiles::MALLOC_CONF;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -71,6 +77,13 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
         pid = std::process::id(),
         "sidecar ready"
     );
+    let _profiles = match profiles(options).await {
+        Ok(open) => open,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let reload = tokio::spawn(reload(hangup, settings.clone(), [log.levels(), sidecar.levels.clone()]));
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -86,6 +99,17 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
         _ = interrupt.recv() => ExitCode::from(cli::INTERRUPTED),
         _ = terminate.recv() => ExitCode::from(cli::INTERRUPTED),
     }
+}
+
+/// Opens the endpoint for profiles, if it is asked for.
+async fn profiles(options: &Options) -> Result<Option<Endpoint>, ProfileError> {
+    let Some(port) = options.debug_port else { return Ok(None) };
+    let endpoint = Endpoint::open(port).await?;
+    tracing::info!(address = %endpoint.address(), path = "/debug/pprof/", "profiles can be fetched");
+    if let Some(reason) = endpoint.without_heap() {
+        tracing::warn!(reason, "there are no heap profiles");
+    }
+    Ok(Some(endpoint))
 }
 
 /// SIGHUP rereads the log level; everything else needs a restart.

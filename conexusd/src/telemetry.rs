@@ -41,6 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use conexus_proto::facts::{Fact, Gauge, RecordKind};
+use conexus_proto::scrub::scrubbed;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Handle, RuntimeMetrics};
 
@@ -218,7 +219,8 @@ impl Telemetry {
 /// One log line, without its end, as this process writes them to stderr: for what fails before telemetry has started.
 pub fn log_line(format: LogFormat, level: Level, target: &str, message: &str) -> String {
     let mut text = String::new();
-    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level, target, message).end(None);
+    let message = scrubbed(message);
+    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level, target, &message).end(None);
     text
 }
 

@@ -87,6 +87,7 @@ impl App {
             ignore: indexer.ignore.clone(),
             max_file_size: indexer.max_file_size,
             embedding_cache: config.embedding.cache_size,
+            reuse_vectors: config.embedding.persistent_cache,
             ..IndexOptions::new(&indexer.root_path, &config.database.path)?
         };
         let (root, folder) = (options.root.clone(), options.folder.clone());

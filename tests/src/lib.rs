@@ -9,6 +9,8 @@
 //! bugsink    a real server that speaks Sentry's protocol
 //! envelopes  an endpoint that keeps what is sent to Sentry
 //! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
+//! embeddings an embeddings API on loopback, well behaved or not
+//! wire       MCP over HTTP by hand
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -22,6 +24,8 @@ pub mod alertmanager;
 pub mod webhook;
 pub mod jaeger;
 pub mod rotel;
+pub mod embeddings;
+pub mod wire;
 pub mod python;
 pub mod bugsink;
 pub mod envelopes;

@@ -1,3 +1,5 @@
+mod spans;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -19,9 +21,12 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn over(root: &Path, mut folders: Vec<TempDir>) -> Self {
+    fn over(root: &Path, folders: Vec<TempDir>) -> Self {
+        Self::reporting(root, folders, Telemetry::detached())
+    }
+
+    fn reporting(root: &Path, mut folders: Vec<TempDir>, telemetry: Telemetry) -> Self {
         let database = TempDir::new().expect("a temporary folder");
-        let telemetry = Telemetry::detached();
         let embedder = build(EmbedderOptions::Static(StaticOptions::default()), telemetry.clone()).expect("the model");
         let options = IndexOptions::new(root, database.path()).expect("options");
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone()).expect("an index");

@@ -7,6 +7,8 @@ use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use conexus_proto::scrub::scrubbed;
+
 use super::cell::{Level, ValueRef};
 use super::error::{ErrorReport, frames_of};
 use super::line::{LineWriter, LogFormat};
@@ -63,7 +65,8 @@ fn panic_line(
     trace: Option<(super::TraceId, u64)>,
 ) -> String {
     let mut out = String::new();
-    let text = format!("panicked: {message}");
+    let text = scrubbed(message);
+    let text = format!("panicked: {text}");
     let mut line = LineWriter::begin(&mut out, format, unix_nanos_now(), Level::Error, "conexusd::panic", &text);
     line.field("error", ValueRef::Text("panic"));
     line.field("location", ValueRef::Text(place));

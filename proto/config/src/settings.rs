@@ -212,7 +212,7 @@ settings! {
         batch_size: usize = Kind::Integer { min: 1, max: 2_048 }, Is("64");
         /// Vectors kept in memory for texts seen before; 0 keeps none.
         cache_size: usize = Kind::Integer { min: 0, max: 100_000_000 }, Is("100000");
-        /// Keep vectors in the database too, so that a rebuilt index embeds only what changed.
+        /// Reuse the vectors that the index holds. Without it a changed or rebuilt file is embedded whole, but for what is in memory.
         persistent_cache: bool = Kind::Switch, Is("true");
     }
 
@@ -334,9 +334,9 @@ settings! {
 
     /// Profiles for a fault hunt, on loopback only.
     Debug at "observability.debug" {
-        /// Serve pprof profiles.
+        /// Serve CPU and heap profiles in pprof's format.
         enabled: bool = Kind::Switch, Is("false");
-        /// Port of the profiles on loopback; 0 takes any free port.
+        /// Port of conexusd's profiles on loopback, the next one is the sidecar's; 0 takes any free port.
         port: u16 = PORT, Is("6060");
     }
 }
