@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-render lint bench bench-telemetry bench-retrieval backends
+.PHONY: help run test soak test-render lint bench bench-telemetry bench-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -16,6 +16,10 @@ backends: ## install what the tests run against (Debian packages need root or su
 test: backends ## every test, with real clients and backends on loopback
 	cargo build --release --locked --workspace --bins
 	cargo test --release --locked --workspace
+
+soak: backends ## a hundred kills of each process, and of both, under load: the figures must stay exact
+	cargo build --release --locked --workspace --bins
+	cargo test --release --locked -p conexus-tests --test soak -- --test-threads=1 --nocapture
 
 test-render: backends ## draw the dashboards with Grafana's front-end libraries (700 MB of npm packages and Chromium)
 	cargo build --release --locked --workspace --bins

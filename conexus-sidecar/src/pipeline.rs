@@ -11,16 +11,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use conexus_proto::FILE_DESCRIPTOR_SET;
 use conexus_proto::v1::debug_server::DebugServer;
-use conexus_proto::v1::ingest_server::IngestServer;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService;
+use tonic_health::ServingStatus;
 
+use crate::aggregate::remains::Graveyard;
 use crate::aggregate::store::StoreError;
 use crate::aggregate::{Aggregate, Committer};
 use crate::closing::{self, Closer, Closing};
@@ -31,7 +33,7 @@ use crate::export::Records;
 use crate::health::Health;
 use crate::http::{self, ListenError, Observatory};
 use crate::ingest::admit::MESSAGE_BYTES_MAX;
-use crate::ingest::service::Ingest;
+use crate::ingest::service::{self, Ingest};
 use crate::ingest::socket::{Socket, SocketError};
 use crate::process::Process;
 
@@ -110,7 +112,10 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
             tokio::spawn(serve_grpc(socket, grpc, closing.clone())),
             tokio::spawn(serve_http(listener, web, closing)),
         ],
-        background: vec![tokio::spawn(tick(aggregate.clone())), tokio::spawn(process.report(aggregate))],
+        background: vec![
+            tokio::spawn(tick(aggregate.clone(), Graveyard::of(&options.socket))),
+            tokio::spawn(process.report(aggregate)),
+        ],
     })
 }
 
@@ -142,10 +147,17 @@ impl Sidecar {
     }
 }
 
-async fn tick(aggregate: Aggregate) {
+async fn tick(aggregate: Aggregate, mut graveyard: Graveyard) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
+        let looking = tokio::task::spawn_blocking(move || {
+            let dead = graveyard.dead();
+            (graveyard, dead)
+        });
+        let Ok((again, dead)) = looking.await else { return };
+        graveyard = again;
+        aggregate.bury(dead);
         for crash in aggregate.tick() {
             let core = crash.core.unwrap_or_default();
             tracing::error!(
@@ -195,7 +207,7 @@ async fn until(mut closing: Closing) {
 fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move {
-        reporter.set_serving::<IngestServer<Ingest>>().await;
+        reporter.set_service_status(service::SERVICE, ServingStatus::Serving).await;
         reporter.set_serving::<DebugServer<Debug>>().await;
     });
     let reflection = || {
@@ -203,9 +215,9 @@ fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection:
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let ingest = IngestServer::new(ingest).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let debug = DebugServer::new(debug).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = add(Router::new(), ingest);
+    let ingest = post(move |request| ingest.clone().serve(request));
+    let router = Router::new().route(service::STREAM_PATH, ingest);
     let router = add(router, debug);
     let router = add(router, health);
     let router = add(router, reflection().build_v1()?);

@@ -6,6 +6,7 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! storm      cores under load, killed and restarted, against what the load generator knows
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -18,6 +19,7 @@ pub mod prometheus;
 pub mod alertmanager;
 pub mod webhook;
 pub mod python;
+pub mod storm;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
