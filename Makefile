@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test soak test-render lint bench bench-telemetry bench-retrieval backends
+.PHONY: help run test soak test-render lint fuzz bench bench-telemetry bench-isolation bench-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -29,10 +29,20 @@ lint: ## formatting and clippy (the checks of the tree itself are among the test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-bench: bench-telemetry bench-retrieval ## all benchmarks
+fuzz: ## what the processes read from each other, a minute a target (SECONDS_EACH)
+	fuzz/run.sh
 
-bench-telemetry: ## what telemetry costs on the hot path
+bench: bench-telemetry bench-isolation bench-retrieval ## all benchmarks
+
+bench-telemetry: ## what telemetry costs the thread that serves: a fact, a span, a request, and the same through the usual libraries in process
 	cargo bench --locked -p conexusd --bench telemetry
+	cargo build --release --locked -p conexus-sidecar
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin bench-telemetry
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin throughput -- target/release/conexus-sidecar
+
+bench-isolation: ## whether a broken sidecar or backend slows searches down, fault by fault
+	cargo build --release --locked -p conexus-sidecar
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin isolation -- target/release/conexus-sidecar
 
 bench-retrieval: ## index the benchmark's repositories, ask its questions, print the scores
 	cargo build --release --locked --bin conexusd

@@ -5,6 +5,8 @@ mod tree;
 
 mod mcp;
 mod metrics;
+mod debug;
+mod peers;
 mod ownership;
 mod odd_trees;
 mod command_line;

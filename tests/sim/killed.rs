@@ -50,13 +50,13 @@ fn what_conexusd_answered_before_it_was_killed_is_counted() {
 
 fn root(home: &Home) -> PathBuf {
     let root = home.folder("project");
-    fs::write(root.join("session.rs"), "/// Ends idle sessions.\npub fn expire_idle_sessions() {}\n").expect("it takes files");
+    fs::write(root.join("session.rs"), "/// Ends idle sessions.\npub fn expire_idle_sessions() {}\n")
+        .expect("it takes files");
     root
 }
 
 fn ask_until_it_dies(address: &str, answered: &AtomicU64, sent: &AtomicU64) {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(10))).build().into();
     let post = |session: Option<&str>, message: Value| {
         let mut request = agent
             .post(format!("http://{address}/mcp"))
@@ -72,7 +72,8 @@ fn ask_until_it_dies(address: &str, answered: &AtomicU64, sent: &AtomicU64) {
         let body = reply.body_mut().read_to_string().ok()?;
         Some((session, body))
     };
-    let params = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
+    let params =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}});
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params});
     let Some((Some(session), _)) = post(None, hello) else { return };
     let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});

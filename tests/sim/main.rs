@@ -14,6 +14,7 @@ const PLAN: Plan = Plan {
     ring_records: 16_384,
     kill_core: false,
     kill_sidecar: false,
+    cut_wire: false,
 };
 
 fn exact(outcome: &Outcome) {
@@ -53,4 +54,11 @@ fn both_may_be_killed() {
     let outcome = run(Plan { kill_core: true, kill_sidecar: true, cores: 3, ..PLAN });
     let (answered, sent) = outcome.truth.requests();
     assert!((answered..=sent).contains(&outcome.counted), "{answered} <= {} <= {sent}", outcome.counted);
+}
+
+#[test]
+fn a_wire_that_is_cut_again_and_again_loses_nothing_and_counts_nothing_twice() {
+    let outcome = run(Plan { cut_wire: true, cores: 3, rounds: 12, requests: 2_000, spans: 8, ..PLAN });
+    assert!(outcome.cuts >= 3, "cut {} times", outcome.cuts);
+    exact(&outcome);
 }

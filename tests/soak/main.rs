@@ -12,6 +12,7 @@ const PLAN: Plan = Plan {
     ring_records: 16_384,
     kill_core: false,
     kill_sidecar: false,
+    cut_wire: false,
 };
 
 fn soak(name: &str, plan: Plan) {
@@ -19,10 +20,11 @@ fn soak(name: &str, plan: Plan) {
     let outcome = run(plan);
     let (answered, sent) = outcome.truth.requests();
     println!(
-        "{name}: {} cores and {} sidecars killed, {answered} <= {} <= {sent} requests, {} spans received + {} dropped of {}..={}, \
+        "{name}: {} cores and {} sidecars killed, wire cut {} times, {answered} <= {} <= {sent} requests, {} spans received + {} dropped of {}..={}, \
          {} values compared at /metrics and in Prometheus, {:.0?}",
         outcome.cores_killed,
         outcome.sidecars_killed,
+        outcome.cuts,
         outcome.counted,
         outcome.received,
         outcome.dropped,
@@ -52,4 +54,9 @@ fn a_hundred_of_both_are_killed() {
 #[test]
 fn rings_overflow_for_long() {
     soak("rings of 64 cells", Plan { cores: 2, rounds: 20, requests: 10_000, spans: 60, ring_records: 64, ..PLAN });
+}
+
+#[test]
+fn the_wire_is_cut_for_long() {
+    soak("wire cut", Plan { cut_wire: true, rounds: 60, requests: 3_000, spans: 8, ..PLAN });
 }

@@ -7,6 +7,7 @@
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
 //! storm      cores under load, killed and restarted, against what the load generator knows
+//! wire       a socket between core and sidecar that is cut and late
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -20,6 +21,7 @@ pub mod alertmanager;
 pub mod webhook;
 pub mod python;
 pub mod storm;
+pub mod wire;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

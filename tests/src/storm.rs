@@ -20,6 +20,7 @@ use rustix::process::Signal;
 use crate::home::Home;
 use crate::prometheus::Prometheus;
 use crate::stack::{Sidecar, sum};
+use crate::wire::Wire;
 use crate::{eventually, free_port};
 
 /// Bytes of one request to a core.
@@ -114,7 +115,7 @@ impl Truth {
     fn add(&mut self, requests: &[Request], answered: usize) {
         for (i, request) in requests.iter().enumerate() {
             let Addition::Duration { cell, bucket, nanos } = request.finished().addition() else { unreachable!() };
-            let mut count = |cells: &mut Vec<u64>| (cells[cell] += nanos, cells[bucket] += 1);
+            let count = |cells: &mut Vec<u64>| (cells[cell] += nanos, cells[bucket] += 1);
             count(&mut self.sent);
             self.spans.1 += request.spans;
             if i < answered {
@@ -253,7 +254,11 @@ impl LoadCore {
     pub fn end(mut self, truth: &mut Truth) -> bool {
         self.input = None;
         let last = self.settle(truth);
-        assert_eq!(self.answered.load(Ordering::Acquire), self.requests.len() as u64, "a core that ends has answered all");
+        assert_eq!(
+            self.answered.load(Ordering::Acquire),
+            self.requests.len() as u64,
+            "a core that ends has answered all"
+        );
         last == Some(b'Y')
     }
 
@@ -289,6 +294,8 @@ pub struct Plan {
     pub kill_core: bool,
     /// The sidecar is killed in each round.
     pub kill_sidecar: bool,
+    /// The wire between them is cut again and again, in the middle of anything.
+    pub cut_wire: bool,
 }
 
 /// How a storm went.
@@ -300,6 +307,8 @@ pub struct Outcome {
     pub cores_killed: u64,
     /// Sidecars killed.
     pub sidecars_killed: u64,
+    /// Times that the wire was cut.
+    pub cuts: u64,
     /// Requests counted in the end.
     pub counted: u64,
     /// Spans received and dropped in the end.
@@ -338,9 +347,13 @@ pub fn run(plan: Plan) -> Outcome {
     let place = Place::new();
     let mut sidecar = place.sidecar();
     let prometheus = Prometheus::start(&place.home, std::slice::from_ref(&sidecar.address));
+    let wire = plan.cut_wire.then(|| {
+        let path = place.run.path().join("wire.sock");
+        Wire::start(&path, &place.socket(), plan.rounds as u64)
+    });
+    let socket = if plan.cut_wire { place.run.path().join("wire.sock") } else { place.socket() };
     let (mut outcome, mut seeded) = (Outcome::default(), Seeded(plan.rounds as u64 * 31 + plan.cores as u64));
-    let mut cores: Vec<LoadCore> =
-        (0..plan.cores).map(|_| LoadCore::start(&place.socket(), plan.ring_records)).collect();
+    let mut cores: Vec<LoadCore> = (0..plan.cores).map(|_| LoadCore::start(&socket, plan.ring_records)).collect();
     for _ in 0..plan.rounds {
         cores.iter_mut().for_each(|core| core.load(plan.requests, plan.spans, &mut seeded));
         std::thread::sleep(Duration::from_millis(seeded.below(60)));
@@ -348,7 +361,7 @@ pub fn run(plan: Plan) -> Outcome {
             let victim = seeded.below(plan.cores as u64) as usize;
             cores.swap_remove(victim).kill(&mut outcome.truth);
             outcome.cores_killed += 1;
-            cores.push(LoadCore::start(&place.socket(), plan.ring_records));
+            cores.push(LoadCore::start(&socket, plan.ring_records));
         }
         if plan.kill_sidecar {
             sidecar.process.signal(Signal::KILL);
@@ -357,6 +370,10 @@ pub fn run(plan: Plan) -> Outcome {
             sidecar.process.kill();
             sidecar = place.sidecar();
         }
+    }
+    if let Some(wire) = &wire {
+        wire.calm();
+        outcome.cuts = wire.cuts();
     }
     let all_acknowledged = cores.into_iter().all(|core| core.end(&mut outcome.truth));
     assert!(all_acknowledged, "a core that ended in order was not acknowledged\n{}", sidecar.process.log());

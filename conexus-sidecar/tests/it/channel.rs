@@ -91,6 +91,7 @@ async fn a_peer_that_does_not_fit_is_refused_for_good() {
     let sidecar = pipeline::start(&options).await.unwrap();
     let hello = Core::new(1).hello();
     for (hello, words) in [
+        (v1::Hello { protocol_version: 0, ..hello.clone() }, "speaks telemetry protocol 0, this sidecar 1"),
         (v1::Hello { protocol_version: 99, ..hello.clone() }, "speaks telemetry protocol 99, this sidecar 1"),
         (v1::Hello { facts_fingerprint: 5, ..hello.clone() }, "numbers its facts differently (0000000000000005"),
         (v1::Hello { boot_epoch: 0, ..hello.clone() }, "boot_epoch is 0"),
