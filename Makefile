@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-render test-stack lint bench bench-telemetry bench-retrieval bench-tokens train-retrieval gate-retrieval backends
+.PHONY: help run test soak test-render test-stack lint fuzz bench bench-telemetry bench-isolation bench-retrieval bench-tokens train-retrieval gate-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -17,6 +17,10 @@ test: backends ## every test, with real clients and backends on loopback
 	cargo build --release --locked --workspace --bins
 	cargo test --release --locked --workspace
 
+soak: backends ## a hundred kills of each process, and of both, under load: the figures must stay exact
+	cargo build --release --locked --workspace --bins
+	cargo test --release --locked -p conexus-tests --test soak -- --test-threads=1 --nocapture
+
 test-render: backends ## draw the dashboards with Grafana's front-end libraries (700 MB of npm packages and Chromium)
 	cargo build --release --locked --workspace --bins
 	tests/render/run.sh
@@ -29,10 +33,20 @@ lint: ## formatting and clippy (the checks of the tree itself are among the test
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 
-bench: bench-telemetry bench-retrieval ## all benchmarks
+fuzz: ## what the processes read from each other, a minute a target (SECONDS_EACH)
+	fuzz/run.sh
 
-bench-telemetry: ## what telemetry costs on the hot path
+bench: bench-telemetry bench-isolation bench-retrieval ## all benchmarks
+
+bench-telemetry: ## what telemetry costs the thread that serves: a fact, a span, a request, and the same through the usual libraries in process
 	cargo bench --locked -p conexusd --bench telemetry
+	cargo build --release --locked -p conexus-sidecar
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin bench-telemetry
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin throughput -- target/release/conexus-sidecar
+
+bench-isolation: ## whether a broken sidecar or backend slows searches down, fault by fault
+	cargo build --release --locked -p conexus-sidecar
+	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin isolation -- target/release/conexus-sidecar
 
 bench-retrieval: ## fetch and index the benchmark's repositories, ask its questions, check the bars (CORPORA=folder)
 	cargo build --release --locked --workspace --bins --example retrieval

@@ -11,16 +11,18 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::routing::post;
 use conexus_proto::{FILE_DESCRIPTOR_SET, v1};
 use conexus_proto::v1::debug_server::DebugServer;
-use conexus_proto::v1::ingest_server::IngestServer;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService;
+use tonic_health::ServingStatus;
 
+use crate::aggregate::remains::Graveyard;
 use crate::aggregate::store::StoreError;
 use crate::aggregate::tally::EXPORT_FAILURES;
 use crate::aggregate::{Aggregate, Committer, chain};
@@ -38,7 +40,7 @@ use crate::export::{Life, OTLP, RecordSink, Records, SENTRY};
 use crate::health::Health;
 use crate::http::{self, ListenError, Observatory};
 use crate::ingest::admit::MESSAGE_BYTES_MAX;
-use crate::ingest::service::Ingest;
+use crate::ingest::service::{self, Ingest};
 use crate::ingest::socket::{Socket, SocketError};
 use crate::log::Levels;
 use crate::process::Process;
@@ -122,7 +124,8 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
     };
     let records = Records::new(sinks);
     crash::sweep(&options.socket);
-    let ticking = tick(aggregate.clone(), records.clone(), reporter.clone(), options.socket.clone());
+    let graveyard = Graveyard::of(&options.socket);
+    let ticking = tick(aggregate.clone(), graveyard, records.clone(), reporter.clone(), options.socket.clone());
     let ingest = Ingest::new(aggregate.clone(), records, closing.clone());
     let grpc = grpc_router(ingest, Debug::new(observatory.clone(), live))?;
     let metrics_path = options.metrics_enabled.then_some(options.metrics_path.as_str());
@@ -218,13 +221,26 @@ fn open_spool(options: &Options, aggregate: &Aggregate, exporters: &[usize]) -> 
     }
 }
 
-async fn tick(aggregate: Aggregate, records: Records, reporter: Option<Arc<Reporter>>, socket: PathBuf) {
+async fn tick(
+    aggregate: Aggregate,
+    mut graveyard: Graveyard,
+    records: Records,
+    reporter: Option<Arc<Reporter>>,
+    socket: PathBuf,
+) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
         if let Some(reporter) = &reporter {
             reporter.tick();
         }
+        let looking = tokio::task::spawn_blocking(move || {
+            let dead = graveyard.dead();
+            (graveyard, dead)
+        });
+        let Ok((again, dead)) = looking.await else { return };
+        graveyard = again;
+        aggregate.bury(dead);
         for crash in aggregate.tick() {
             let error = crash::report(&socket, &crash, SystemTime::now());
             let cause = error.message.clone();
@@ -279,7 +295,7 @@ async fn until(mut closing: Closing) {
 fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move {
-        reporter.set_serving::<IngestServer<Ingest>>().await;
+        reporter.set_service_status(service::SERVICE, ServingStatus::Serving).await;
         reporter.set_serving::<DebugServer<Debug>>().await;
     });
     let reflection = || {
@@ -287,9 +303,9 @@ fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection:
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let ingest = IngestServer::new(ingest).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let debug = DebugServer::new(debug).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = add(Router::new(), ingest);
+    let ingest = post(move |request| ingest.clone().serve(request));
+    let router = Router::new().route(service::STREAM_PATH, ingest);
     let router = add(router, debug);
     let router = add(router, health);
     let router = add(router, reflection().build_v1()?);

@@ -7,13 +7,14 @@
 //! error()    ──▶ a queue of its own ─────────────┘       └────▶ mirror ──▶ stderr
 //! ```
 //!
-//! Measures are exact: slots are never reset, and snapshots of them are absolute. Records (spans, log lines, errors) are bounded
+//! Measures are exact: slots are never reset, snapshots of them are absolute, and their memory outlives a killed process. Records (spans, log lines, errors) are bounded
 //! and may be dropped, and every drop is counted. No metric has a name here: that is the sidecar's catalogue.
 
 mod clock;
 mod ids;
 mod gauges;
 mod slots;
+mod shared;
 mod cell;
 mod ring;
 mod seat;
@@ -62,6 +63,7 @@ use gauges::Gauges;
 use mirror::Mirror;
 use outbox::Outbox;
 use seat::Seats;
+use slots::Tables;
 use stack::{Stacks, Work};
 use trace::Buffers;
 
@@ -106,12 +108,12 @@ pub(crate) struct ObservedRuntime {
 impl Telemetry {
     /// A handle whose facts are counted and go nowhere: for one-shot commands and tests. Traces only measure.
     pub fn detached() -> Self {
-        Self { hub: Arc::new(Hub::new(&TelemetryOptions::default(), None)) }
+        Self { hub: Arc::new(Hub::new(&TelemetryOptions::default(), None, Tables::default())) }
     }
 
     /// A handle whose records can be read back: for tests of what is reported.
     pub fn captured(options: &TelemetryOptions) -> (Self, Capture) {
-        let mut hub = Hub::new(options, None);
+        let mut hub = Hub::new(options, None, Tables::default());
         (hub.records, hub.tracing_enabled) = (true, options.tracing_enabled);
         let telemetry = Self { hub: Arc::new(hub) };
         (telemetry.clone(), Capture::new(telemetry))
@@ -171,7 +173,7 @@ impl Telemetry {
     pub fn health(&self) -> TelemetryHealth {
         TelemetryHealth {
             connected: self.hub.status.connected.load(Ordering::Acquire),
-            dropped: self.accounts().dropped_total(),
+            dropped: self.accounts().dropped_total() + self.hub.outbox.as_ref().map_or(0, |o| o.rejected_records()),
             last_error: self.hub.status.last_error().clone(),
         }
     }
@@ -225,10 +227,10 @@ pub fn log_line(format: LogFormat, level: Level, target: &str, message: &str) ->
 }
 
 impl Hub {
-    fn new(options: &TelemetryOptions, mirror: Option<Mirror>) -> Self {
+    fn new(options: &TelemetryOptions, mirror: Option<Mirror>, tables: Tables) -> Self {
         let records = options.socket.is_some();
         Self {
-            seats: Arc::new(Seats::new(options.ring_records.max(64))),
+            seats: Arc::new(Seats::with_tables(options.ring_records.max(64), tables)),
             gauges: Gauges::new(),
             buffers: Buffers::new(),
             errors: bounded(ERRORS_MAX),

@@ -11,6 +11,8 @@
 //! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
 //! embeddings an embeddings API on loopback, well behaved or not
 //! wire       MCP over HTTP by hand
+//! storm      cores under load, killed and restarted, against what the load generator knows
+//! cable      a socket between core and sidecar that is cut and late
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -29,6 +31,8 @@ pub mod wire;
 pub mod python;
 pub mod bugsink;
 pub mod envelopes;
+pub mod storm;
+pub mod cable;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -16,6 +16,8 @@ use super::drain::Drain;
 use super::ids::Random;
 use super::line::LogFormat;
 use super::mirror::{Mirror, unix_nanos_now};
+use super::shared::Shared;
+use super::slots::Tables;
 use super::{DROP_DEADLINE, Hub, Telemetry, crash, panics};
 
 /// How telemetry works in this process.
@@ -122,14 +124,17 @@ impl Telemetry {
     ) -> Result<(Self, TelemetryGuard), TelemetryError> {
         let mirror = options.mirror.map(|format| Mirror::start(format, out)).transpose();
         let mirror = mirror.map_err(|source| TelemetryError::Thread { thread: "stderr", source })?;
-        let (hub, naming) = Hub::new(&options, mirror.clone()).with_stacks();
+        let epoch = Random::seeded().nonzero();
+        let shared = options.socket.as_ref().map(|socket| Shared::create(socket, epoch, options.serving));
+        let hub = Hub::new(&options, mirror.clone(), shared.map(Tables::shared).unwrap_or_default());
+        let (hub, naming) = hub.with_stacks();
         let hub = Arc::new(hub);
         if let Some(naming) = naming {
             let hub = Arc::downgrade(&hub);
             spawn("telemetry-stacks", move || naming.run(hub))?;
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let channel = start_channel(&hub, options)?;
+        let channel = start_channel(&hub, options, epoch)?;
         let drain = Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
         let drain = spawn("telemetry-drain", move || drain.run())?;
         let telemetry = Self { hub: Arc::clone(&hub) };
@@ -146,10 +151,14 @@ impl Telemetry {
     }
 }
 
-fn start_channel(hub: &Arc<Hub>, options: TelemetryOptions) -> Result<Option<ChannelThread>, TelemetryError> {
+fn start_channel(
+    hub: &Arc<Hub>,
+    options: TelemetryOptions,
+    boot_epoch: u64,
+) -> Result<Option<ChannelThread>, TelemetryError> {
     let (Some(socket), Some(outbox)) = (options.socket, hub.outbox.clone()) else { return Ok(None) };
     let hello = v1::Hello {
-        boot_epoch: Random::seeded().nonzero(),
+        boot_epoch,
         protocol_version: PROTOCOL_VERSION,
         facts_fingerprint: facts::FINGERPRINT,
         build: Some(v1::Build {
@@ -206,10 +215,10 @@ impl TelemetryGuard {
         }
         crash::dismiss();
         let progress = self.hub.outbox.as_ref().map(|outbox| outbox.progress());
-        ShutdownReport {
-            acknowledged: progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0),
-            unsent_records: progress.map_or(0, |p| p.unsent_records as u64),
-        }
+        let acknowledged = progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0);
+        // A sidecar that was there and is away may come back for it.
+        self.hub.seats.tables.end(!acknowledged && self.hub.status.was_connected());
+        ShutdownReport { acknowledged, unsent_records: progress.map_or(0, |p| p.unsent_records as u64) }
     }
 }
 
