@@ -96,7 +96,7 @@ pub(super) fn find(text: &str) -> Mentions {
     let readings = readings(text);
     mentions.names_one = !readings.is_empty();
     // `res.json` may be a file or a method: both are looked for.
-    mentions.whole_is_symbol = mentions.paths.is_empty() && readings.first().is_some_and(|(_, is_name)| *is_name);
+    mentions.whole_is_symbol = mentions.paths.is_empty() && readings.iter().any(|(_, is_name)| *is_name);
     match mentions.names_one {
         true => mentions.symbols.extend(readings.into_iter().map(|(symbol, _)| symbol)),
         false => symbols(text, &mut mentions.symbols),
@@ -107,10 +107,12 @@ pub(super) fn find(text: &str) -> Mentions {
 /// The ways to read a query that is one token but for a keyword before it, the likeliest first, and whether each has
 /// the form of a name in most languages. None for any other query.
 fn readings(text: &str) -> Vec<(SymbolMention, bool)> {
-    let tokens: Vec<&str> = text.split_whitespace().take(3).collect();
+    let tokens: Vec<&str> = text.split_whitespace().take(4).collect();
     let token = match tokens[..] {
         [token] => token,
         [keyword, token] if KEYWORDS.contains(&keyword) => token,
+        // C++ names operators with spaces: `operator char*`.
+        ["operator", _] | ["operator", _, _] => text,
         _ => return Vec::new(),
     };
     let written = token.trim_matches(['`', '"', ';', ',']).trim_start_matches(['&', '*', '\'']);
@@ -122,6 +124,11 @@ fn readings(text: &str) -> Vec<(SymbolMention, bool)> {
             found.push((symbol, is_name));
         }
     };
+    // As it is written, whatever it is: `operator<<`, `bats-exec-file`, `$store`, `~Socket`, `<$>`.
+    if !written.is_empty() && written.len() <= NAME_BYTES_MAX {
+        let is_name = parse_symbol(written).is_some_and(|(qualifiers, name)| qualifiers.is_empty() && name == written);
+        add((Vec::new(), written.to_owned()), is_name);
+    }
     if let Some((qualifiers, name)) = parse_symbol(written) {
         // Ruby's and Elixir's `valid?` and `save!`, Haskell's `foldl'`, unless the mark ends a question.
         let mark = called.chars().last().filter(|mark| matches!(mark, '?' | '!' | '\'') && !name.ends_with(*mark));
@@ -129,10 +136,6 @@ fn readings(text: &str) -> Vec<(SymbolMention, bool)> {
             add((qualifiers.clone(), format!("{name}{mark}")), true);
         }
         add((qualifiers, name), true);
-    }
-    // What no rule above reads may be a name all the same: `operator<<`, `bats-exec-file`, `<$>`.
-    if !written.is_empty() && written.len() <= NAME_BYTES_MAX {
-        add((Vec::new(), written.to_owned()), false);
     }
     found
 }
@@ -241,7 +244,8 @@ fn paths(line: &str) -> Vec<PathMention> {
             let after_word = after.strip_prefix(' ').filter(|_| rest[..length].ends_with(":line"));
             path.line = path.line.or_else(|| after_word.and_then(number)).or_else(|| number_after(after));
             let marked = [", line", ") ", " +0x"].iter().any(|mark| after.trim_start_matches('"').starts_with(mark));
-            path.is_frame = path.line.is_some() && (frame_line || marked || rest[..length].ends_with(":in"));
+            let panics = line[..start].ends_with("panicked at ");
+            path.is_frame = path.line.is_some() && (frame_line || marked || panics || rest[..length].ends_with(":in"));
             if path.is_frame {
                 path.path = with_package(path.path, &line[..start]);
             }

@@ -30,6 +30,9 @@ const FRAMES_MAX: u16 = 20;
 /// Files that may be meant by one frame. A name that more files have (`index.js`) says nothing.
 const FRAME_FILES_MAX: usize = 3;
 
+/// Folders that hold what was installed and not what is worked on.
+const INSTALLED: [&str; 6] = ["node_modules", "site-packages", "dist-packages", "rustc", "gems", "vendor"];
+
 /// Definitions whose containers are read from the store where the columns do not tell.
 const SCOPES_READ_MAX: usize = 32;
 
@@ -73,7 +76,9 @@ pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPla
         for (file, strength) in files.into_iter().filter(|&(file, _)| (evidence.keep)(file)) {
             let tier = match evidence.query.kind {
                 QueryKind::Path => TIER_PATH,
-                QueryKind::StackTrace | QueryKind::ErrorMessage if mention.is_frame && few => {
+                QueryKind::StackTrace | QueryKind::ErrorMessage
+                    if mention.is_frame && few && is_own(evidence.snapshot, mention, file) =>
+                {
                     TIER_FRAME - order.min(FRAMES_MAX)
                 }
                 _ => 0,
@@ -104,6 +109,15 @@ fn frames_first<'a>(evidence: &'a Evidence<'_>) -> Vec<&'a PathMention> {
         true => query.paths.iter().rev().collect(),
         false => query.paths.iter().collect(),
     }
+}
+
+/// Whether a frame is of this file and not of a library's file of the same name.
+fn is_own(snapshot: &Snapshot, mention: &PathMention, file: FileRow) -> bool {
+    let is_installed = |part: &str| INSTALLED.contains(&part) || part.starts_with("python3.");
+    let (frame, path) = (&mention.path, snapshot.file(file).path);
+    let same = path.rsplit('/').zip(frame.rsplit('/')).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let whole = same == path.split('/').count() || same == frame.split('/').count();
+    !frame.split('/').any(is_installed) && (same >= 2 || whole)
 }
 
 /// What the definitions of one name say of each other.
@@ -147,8 +161,9 @@ fn definition_place(
     family: &Family,
 ) -> NamedPlace {
     let weak = family.announces(evidence, hit) || matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
-    // A class's constructor, or a conversion to it, has the class's name.
-    let constructs = hit.kind == Kind::Method && family.has_type_body && symbol.qualifiers.is_empty();
+    // A class's constructor, a conversion to it and its befriending have the class's name.
+    let is_line = hit.kind == Kind::Constant && hit.start_line == hit.end_line;
+    let constructs = (hit.kind == Kind::Method || is_line) && family.has_type_body && symbol.qualifiers.is_empty();
     let fit = container_fit(evidence.snapshot, symbol, hit, family.is_small);
     let home = paths::standing(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
     let strength = if hit.same_case { 1.0 } else { 0.6 }

@@ -50,10 +50,15 @@ fn dependency(name: &str) -> PathBuf {
 /// Copies source files and folders of them.
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
-        for entry in std::fs::read_dir(from).expect("a readable folder").flatten() {
+        // Without the tests, which hold the very questions that are asked below.
+        let entries = std::fs::read_dir(from).expect("a readable folder").flatten();
+        for entry in entries.filter(|entry| !entry.file_name().to_string_lossy().starts_with("tests")) {
             copy(&entry.path(), &to.join(entry.file_name()));
         }
-    } else if from.extension().is_some_and(|extension| ["rs", "py", "hpp", "c", "js", "java", "go"].iter().any(|e| extension == *e)) {
+    } else if from
+        .extension()
+        .is_some_and(|extension| ["rs", "py", "hpp", "c", "js", "java", "go"].iter().any(|e| extension == *e))
+    {
         let to = if to.extension().is_some() { to.to_owned() } else { to.join(from.file_name().expect("a name")) };
         std::fs::create_dir_all(to.parent().expect("a parent")).expect("folders");
         std::fs::copy(from, to).expect("a copied file");
@@ -156,22 +161,34 @@ type Printer = fn(&str, u32) -> String;
 
 const PRINTERS: [(&str, Printer); 8] = [
     ("python/model/fetch.py", |path, line| {
-        format!("Traceback (most recent call last):\n  File \"/usr/lib/python3.11/runpy.py\", line 196, in _run\n    exec(code)\n  File \"/srv/app/python/model/train.py\", line 12, in main\n    run()\n  File \"/srv/app/{path}\", line {line}, in fetch\n    raise ValueError(x)\nValueError: bad")
+        format!(
+            "Traceback (most recent call last):\n  File \"/usr/lib/python3.11/runpy.py\", line 196, in _run\n    exec(code)\n  File \"/srv/app/python/model/train.py\", line 12, in main\n    run()\n  File \"/srv/app/{path}\", line {line}, in fetch\n    raise ValueError(x)\nValueError: bad"
+        )
     }),
     ("java/com/example/Account.java", |_, line| {
-        format!("java.lang.IllegalStateException: no\n\tat com.example.Account.find(Account.java:{line})\n\tat java.base/java.lang.Thread.run(Thread.java:840)")
+        format!(
+            "java.lang.IllegalStateException: no\n\tat com.example.Account.find(Account.java:{line})\n\tat java.base/java.lang.Thread.run(Thread.java:840)"
+        )
     }),
     ("go/server/server.go", |path, line| {
-        format!("panic: closed\n\ngoroutine 1 [running]:\nmain.(*Server).Serve(0x0)\n\t/home/ci/app/{path}:{line} +0x1d\nmain.main()\n\t/home/ci/app/go/main.go:4 +0x2")
+        format!(
+            "panic: closed\n\ngoroutine 1 [running]:\nmain.(*Server).Serve(0x0)\n\t/home/ci/app/{path}:{line} +0x1d\nmain.main()\n\t/home/ci/app/go/main.go:4 +0x2"
+        )
     }),
     ("javascript/grammar.js", |path, line| {
-        format!("TypeError: x is not a function\n    at commaSep1 (/srv/app/{path}:{line}:10)\n    at Layer.handle (/srv/app/node_modules/express/lib/router/layer.js:95:5)")
+        format!(
+            "TypeError: x is not a function\n    at commaSep1 (/srv/app/{path}:{line}:10)\n    at Layer.handle (/srv/app/node_modules/express/lib/router/layer.js:95:5)"
+        )
     }),
     ("rust/search/fuse.rs", |path, line| {
-        format!("thread 'main' panicked at {path}:{line}:9:\nindex out of bounds\nstack backtrace:\n   0: std::panicking::begin_panic\n             at /rustc/abc/library/std/src/panicking.rs:645:5\n   1: fuse::fuse\n             at ./{path}:{line}:9")
+        format!(
+            "thread 'main' panicked at {path}:{line}:9:\nindex out of bounds\nstack backtrace:\n   0: std::panicking::begin_panic\n             at /rustc/abc/library/std/src/panicking.rs:645:5\n   1: fuse::fuse\n             at ./{path}:{line}:9"
+        )
     }),
     ("c/jemalloc/arena.c", |path, line| {
-        format!("#0  0x00007f in arena_boot (base=0x0) at ../{path}:{line}\n#1  0x00007f in malloc_init () at ../c/jemalloc/jemalloc.c:1900")
+        format!(
+            "#0  0x00007f in arena_boot (base=0x0) at ../{path}:{line}\n#1  0x00007f in malloc_init () at ../c/jemalloc/jemalloc.c:1900"
+        )
     }),
     // One line out of a trace.
     ("python/model/words.py", |path, line| format!("  File \"/app/{path}\", line {line}, in split")),
