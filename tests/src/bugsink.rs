@@ -74,7 +74,10 @@ impl Bugsink {
         for issue in list(&format!("/api/canonical/0/issues/?project={}", self.project)) {
             for event in list(&format!("/api/canonical/0/events/?issue={}", issue["id"].as_str().unwrap_or_default())) {
                 let id = event["id"].as_str().unwrap_or_default().to_owned();
-                events.push(self.get(&format!("/api/canonical/0/events/{id}/")).expect("a listed event is there")["data"].clone());
+                events.push(
+                    self.get(&format!("/api/canonical/0/events/{id}/")).expect("a listed event is there")["data"]
+                        .clone(),
+                );
             }
         }
         events
