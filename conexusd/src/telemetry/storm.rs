@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use conexus_proto::facts::{DropReason, RecordKind};
 use rustc_hash::FxHashMap;
 
-use super::cell::{ATTRIBUTE_BYTES_MAX, Cell, Level, push_attribute, push_message};
+use super::cell::{ATTRIBUTE_BYTES_MAX, Cell, Level, MESSAGE_BYTES_MAX, push_attribute, push_message};
 use super::clock::Tick;
 use super::{Hub, seat};
 
@@ -86,11 +86,8 @@ fn line(target: &'static str, dropped: u64) -> Vec<Cell> {
         span: 0,
     };
     let mut cells = vec![header(0)];
-    push_message(
-        &mut cells,
-        0,
-        &format!("{dropped} lines dropped: one part of the program logs more than {RATE} a second"),
-    );
+    let message = format!("{dropped} lines dropped: one part of the program logs more than {RATE} a second");
+    push_message(&mut cells, 0, &message, MESSAGE_BYTES_MAX);
     push_attribute(&mut cells, 0, "dropped", (dropped as i64).into(), ATTRIBUTE_BYTES_MAX);
     push_attribute(&mut cells, 0, "dropped_target", target.into(), ATTRIBUTE_BYTES_MAX);
     cells[0] = header(cells.len());
