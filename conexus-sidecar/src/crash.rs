@@ -85,7 +85,8 @@ impl Left {
         if left.stack.is_empty() {
             // Nobody could name the addresses. What stands before the place of the fault is the handler's.
             let struck = addresses.iter().position(|address| *address == pc).unwrap_or(0);
-            left.stack = addresses[struck.min(addresses.len())..].iter().take(FRAMES_MAX).map(|at| unnamed(at)).collect();
+            left.stack =
+                addresses[struck.min(addresses.len())..].iter().take(FRAMES_MAX).map(|at| unnamed(at)).collect();
         }
         left
     }
@@ -204,7 +205,8 @@ mod tests {
 
     #[test]
     fn without_names_the_addresses_from_the_fault_on_are_told() {
-        let error = report_of("conexusd-crash 1\npanic main\tx.rs:1\toh no\nsignal 6 -6 2a\npc 7\nframe 1\nframe 7\nframe 8\n");
+        let error =
+            report_of("conexusd-crash 1\npanic main\tx.rs:1\toh no\nsignal 6 -6 2a\npc 7\nframe 1\nframe 7\nframe 8\n");
         assert_eq!(error.message, "SIGABRT after a panic: oh no at x.rs:1 (thread main)");
         let functions: Vec<_> = error.stack.iter().map(|frame| frame.function.as_str()).collect();
         assert_eq!(functions, ["0x7", "0x8"]);

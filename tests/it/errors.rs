@@ -143,7 +143,11 @@ fn crash_by(signal: Signal) -> Value {
     let left: Vec<_> = fs::read_dir(home.path().join("run/conexus")).expect("the socket's folder").flatten().collect();
     let left: Vec<_> = left.iter().filter(|entry| entry.file_name().to_string_lossy().starts_with("crash-")).collect();
     assert!(left.is_empty(), "{left:?}");
-    assert!(core.process.log().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{}", core.process.log());
+    assert!(
+        core.process.log().lines().all(|line| serde_json::from_str::<Value>(line).is_ok()),
+        "{}",
+        core.process.log()
+    );
     event
 }
 
@@ -236,7 +240,8 @@ fn limits_and_outages_of_sentry_are_respected_counted_and_survived() {
     let before = kept.items("event").len();
     fail(3);
     eventually("the outage is visible", SOON, || {
-        let (_, health) = conexus_tests::get(&format!("http://{}/health", sidecar.address)).expect("the sidecar answers");
+        let (_, health) =
+            conexus_tests::get(&format!("http://{}/health", sidecar.address)).expect("the sidecar answers");
         let health: Value = serde_json::from_str(&health).expect("health is JSON");
         let exporters = health["exporters"].as_array().cloned().unwrap_or_default();
         let sentry = exporters.iter().find(|exporter| exporter["name"] == "sentry").cloned().expect("it is listed");
@@ -248,8 +253,29 @@ fn limits_and_outages_of_sentry_are_respected_counted_and_survived() {
     eventually("it is sent after all", SOON, || {
         let events = kept.items("event");
         let last = events[before..].iter().rfind(|event| text(event, "/exception/values/0/value").contains("(3"));
-        (last.is_some() && sidecar.value("conexus_telemetry_exporter_up", &["exporter=\"sentry\""]) == Some(1.0)).then_some(())
+        (last.is_some() && sidecar.value("conexus_telemetry_exporter_up", &["exporter=\"sentry\""]) == Some(1.0))
+            .then_some(())
     });
+}
+
+#[test]
+fn the_user_is_the_name_of_the_token_and_never_the_token() {
+    let home = Home::new();
+    let kept = Envelopes::start(Answer::With(200, ""));
+    config(&home, &kept.dsn("key", "1"), "auth:\n  enabled: true\n  tokens: [\"alice:0123456789abcdef0123\"]\n");
+    let _sidecar = Sidecar::start(&home);
+    let core = Core::start(&home, &tree::small(&home));
+    let request = ureq::post(format!("http://{}/mcp", core.address))
+        .header("Content-Type", "application/json")
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2025-06-18")
+        .header("Authorization", "Bearer 0123456789abcdef0123");
+    let call =
+        json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "no_such_tool", "arguments": {}}});
+    let agent_says = request.send(call.to_string());
+    let event = eventually("the failure is an event", SOON, || kept.items("event").pop());
+    assert_eq!(text(&event, "/user/username"), "alice", "{agent_says:?} {event:#}");
+    assert!(!event.to_string().contains("0123456789abcdef"));
 }
 
 #[test]

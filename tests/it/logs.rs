@@ -46,7 +46,10 @@ fn every_request_is_a_line_with_the_fields_of_the_contract_and_its_trace() {
     let mut sidecar = Sidecar::start(&home);
     let mut core = Core::start(&home, &tree::small(&home));
     core.wait_until_indexed(SOON);
-    drive::over_http(&core.address, json!([drive::search("idle session"), {"call": "context_grep", "arguments": {"pattern": "("}}]));
+    drive::over_http(
+        &core.address,
+        json!([drive::search("idle session"), {"call": "context_grep", "arguments": {"pattern": "("}}]),
+    );
     let lines = eventually("both lines are there", SOON, || {
         let lines = requests(&folder(&home));
         lines.iter().any(|line| line["method"] == "context_grep").then_some(lines)
@@ -55,7 +58,10 @@ fn every_request_is_a_line_with_the_fields_of_the_contract_and_its_trace() {
     assert!(search["timestamp"].as_str().is_some_and(|time| time.ends_with('Z') && time.len() == 27), "{search}");
     assert_eq!((&search["level"], &search["target"]), (&json!("info"), &json!("conexusd::mcp::request")));
     assert!(search["duration_ms"].is_number() && search["results"].is_u64(), "{search}");
-    assert_eq!((search["trace_id"].as_str().map(str::len), search["span_id"].as_str().map(str::len)), (Some(32), Some(16)));
+    assert_eq!(
+        (search["trace_id"].as_str().map(str::len), search["span_id"].as_str().map(str::len)),
+        (Some(32), Some(16))
+    );
     let failed = lines.iter().find(|line| line["method"] == "context_grep").expect("so has the failed one");
     assert!(failed["error"].is_string(), "{failed}");
     // On standard error the same line stands.
@@ -79,7 +85,8 @@ fn a_storm_fills_no_disk_says_what_was_dropped_and_old_files_go() {
     let (mut stdin, stdout) = (client.stdin.take().expect("piped"), client.stdout.take().expect("piped"));
     let initialize = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
         "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "storm", "version": "1"}}});
-    writeln!(stdin, "{initialize}\n{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).expect("it reads");
+    writeln!(stdin, "{initialize}\n{}", json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        .expect("it reads");
     const PINGS: usize = 30_000;
     let writer = std::thread::spawn(move || {
         for id in 1..=PINGS {
@@ -94,7 +101,8 @@ fn a_storm_fills_no_disk_says_what_was_dropped_and_old_files_go() {
     let dropped = || count("conexus_telemetry_records_dropped_total", &["kind=\"log\"", "reason=\"ingest_limit\""]);
     let said = || {
         let lines = lines(&folder(&home));
-        let said = lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("lines dropped")));
+        let said =
+            lines.iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("lines dropped")));
         said.filter_map(|line| line["dropped"].as_f64()).sum::<f64>()
     };
     eventually("what was dropped is said", SOON, || (dropped() > 0.0 && said() == dropped()).then_some(()));
@@ -102,7 +110,11 @@ fn a_storm_fills_no_disk_says_what_was_dropped_and_old_files_go() {
     let bytes: u64 = files(&folder(&home)).iter().map(|path| path.metadata().map_or(0, |file| file.len())).sum();
     assert!(files(&folder(&home)).len() <= 4 && bytes <= 1 << 20, "{bytes} bytes in {:?}", files(&folder(&home)));
     assert!(files(&folder(&home)).len() > 1, "it was enough for more than one file");
-    assert_eq!(count("conexus_mcp_requests_total", &["method=\"ping\"", "status=\"ok\""]), PINGS as f64, "all are counted");
+    assert_eq!(
+        count("conexus_mcp_requests_total", &["method=\"ping\"", "status=\"ok\""]),
+        PINGS as f64,
+        "all are counted"
+    );
     drop(stdin);
     client.wait().expect("it ends with its client");
 }
@@ -145,9 +157,13 @@ fn text_is_for_people() {
     command.arg("serve").arg("--root").arg(tree::small(&home));
     let mut core = conexus_tests::process::Process::start("conexusd", command);
     core.wait_for_text("listening", SOON);
-    let read = || files(&folder(&home)).iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect::<String>();
+    let read =
+        || files(&folder(&home)).iter().map(|path| fs::read_to_string(path).unwrap_or_default()).collect::<String>();
     eventually("the line is in the file", SOON, || {
-        read().lines().any(|line| line.contains("  INFO conexusd") && line.contains("listening endpoint=mcp")).then_some(())
+        read()
+            .lines()
+            .any(|line| line.contains("  INFO conexusd") && line.contains("listening endpoint=mcp"))
+            .then_some(())
     });
     core.terminate(SOON);
     sidecar.terminate(SOON);

@@ -31,7 +31,9 @@ impl Bugsink {
             let from = template.join(name);
             fs::copy(&from, folder.join(name)).unwrap_or_else(|_| panic!("{}: run `make backends`", from.display()))
         };
-        ["db.sqlite3", "snappea.sqlite3", "token"].map(copy);
+        for name in ["db.sqlite3", "snappea.sqlite3", "token"] {
+            copy(name);
+        }
         let token = fs::read_to_string(folder.join("token")).expect("it was just copied").trim().to_owned();
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = Command::new(python::interpreter());
@@ -74,7 +76,10 @@ impl Bugsink {
         for issue in list(&format!("/api/canonical/0/issues/?project={}", self.project)) {
             for event in list(&format!("/api/canonical/0/events/?issue={}", issue["id"].as_str().unwrap_or_default())) {
                 let id = event["id"].as_str().unwrap_or_default().to_owned();
-                events.push(self.get(&format!("/api/canonical/0/events/{id}/")).expect("a listed event is there")["data"].clone());
+                events.push(
+                    self.get(&format!("/api/canonical/0/events/{id}/")).expect("a listed event is there")["data"]
+                        .clone(),
+                );
             }
         }
         events

@@ -132,5 +132,8 @@ fn forward(server: &str, head: &str, body: &[u8]) -> anyhow::Result<Vec<u8>> {
 fn items(body: &[u8]) -> Vec<(String, Value)> {
     let text = String::from_utf8_lossy(body);
     let lines: Vec<Value> = text.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect();
-    lines.chunks_exact(2).map(|pair| (pair[0]["type"].as_str().unwrap_or_default().to_owned(), pair[1].clone())).collect()
+    lines
+        .chunks_exact(2)
+        .map(|pair| (pair[0]["type"].as_str().unwrap_or_default().to_owned(), pair[1].clone()))
+        .collect()
 }

@@ -4,7 +4,7 @@
 //! end (its connection broke, its client gave up) counts as cancelled.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use conexus_proto::facts::{ErrorType, Fact, Method, Status};
 use rmcp::ErrorData;
@@ -31,6 +31,8 @@ struct Inner {
     telemetry: Telemetry,
     method: Method,
     id: String,
+    /// The name of the token with which it came, where there is one.
+    user: OnceLock<Arc<str>>,
     started: Tick,
     ended: AtomicBool,
     /// Given back when the request ends, not when its last trace in memory goes.
@@ -113,6 +115,7 @@ impl Desk {
             telemetry: self.telemetry.clone(),
             method,
             id: id.map(ToString::to_string).unwrap_or_default(),
+            user: OnceLock::new(),
             started: Tick::now(),
             ended: AtomicBool::new(false),
             place: Mutex::new(None),
@@ -124,6 +127,11 @@ impl Request {
     /// What it is counted as.
     pub(crate) fn method(&self) -> Method {
         self.0.method
+    }
+
+    /// Says who asked. Only the first time counts.
+    pub(crate) fn asked_by(&self, user: Arc<str>) {
+        let _ = self.0.user.set(user);
     }
 
     /// Its JSON-RPC id.
@@ -187,6 +195,9 @@ impl Inner {
             true => report.request("tools/call", &self.id).tool(name),
             false => report.request(name, &self.id),
         };
+        if let Some(user) = self.user.get() {
+            report = report.with("user", &**user);
+        }
         for (name, value) in parameters.into_iter().flatten() {
             // A name that tells of a secret must stand last for the value to be seen as one.
             report = report.with(format!("parameter.{name}"), plain(value));

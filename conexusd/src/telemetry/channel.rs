@@ -19,10 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Streaming};
 
-use super::{Hub, crash};
 use super::codec::ChannelCodec;
 use super::ids::Random;
 use super::outbox::Outbox;
+use super::{Hub, crash};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A sidecar that is slower than this to say Welcome is not there.

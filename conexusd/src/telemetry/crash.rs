@@ -62,9 +62,9 @@ fn path(socket: &Path, boot_epoch: u64) -> PathBuf {
 pub(crate) fn prepare(socket: &Path, boot_epoch: u64, version: &str) -> io::Result<()> {
     let path = path(socket, boot_epoch);
     let mut opened = opened();
-    let in_place = opened.as_ref().is_some_and(|opened| {
-        opened.path == path && opened.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
-    });
+    let in_place = opened
+        .as_ref()
+        .is_some_and(|opened| opened.path == path && opened.file.metadata().is_ok_and(|metadata| metadata.nlink() > 0));
     if in_place {
         return Ok(());
     }

@@ -38,7 +38,7 @@ fn report(telemetry: &Telemetry, info: &PanicHookInfo<'_>) {
         error = error.in_trace(context);
     }
     telemetry.error(error);
-    crash::note_panic(&thread, &place, message);
+    crash::note_panic(&thread, &place, &scrubbed(message));
     match &telemetry.hub.mirror {
         Some(mirror) => {
             let trace = current.map(|context| (context.trace_id, context.span_id));

@@ -171,7 +171,12 @@ mod tests {
     #[test]
     fn how_it_was_reported_is_left_out() {
         let frame = |file: &str| Frame { function: "f".into(), file: file.into(), line: 1 };
-        let files = ["/x/backtrace-0.3/src/mod.rs", "/c/conexusd/src/telemetry/stack.rs", "/c/conexusd/src/mcp/request.rs", "/s/main.rs"];
+        let files = [
+            "/x/backtrace-0.3/src/mod.rs",
+            "/c/conexusd/src/telemetry/stack.rs",
+            "/c/conexusd/src/mcp/request.rs",
+            "/s/main.rs",
+        ];
         let rest = without_ourselves(files.map(frame).to_vec());
         assert_eq!(rest.iter().map(|frame| frame.file.as_str()).collect::<Vec<_>>(), files[2..]);
     }

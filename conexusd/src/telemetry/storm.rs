@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use conexus_proto::facts::{DropReason, RecordKind};
 use rustc_hash::FxHashMap;
 
-use super::cell::{ATTRIBUTE_BYTES_MAX, Cell, Level, push_attribute, push_message};
+use super::cell::{ATTRIBUTE_BYTES_MAX, Cell, Level, MESSAGE_BYTES_MAX, push_attribute, push_message};
 use super::clock::Tick;
 use super::{Hub, seat};
 
@@ -86,7 +86,8 @@ fn line(target: &'static str, dropped: u64) -> Vec<Cell> {
         span: 0,
     };
     let mut cells = vec![header(0)];
-    push_message(&mut cells, 0, &format!("{dropped} lines dropped: one part of the program logs more than {RATE} a second"));
+    let message = format!("{dropped} lines dropped: one part of the program logs more than {RATE} a second");
+    push_message(&mut cells, 0, &message, MESSAGE_BYTES_MAX);
     push_attribute(&mut cells, 0, "dropped", (dropped as i64).into(), ATTRIBUTE_BYTES_MAX);
     push_attribute(&mut cells, 0, "dropped_target", target.into(), ATTRIBUTE_BYTES_MAX);
     cells[0] = header(cells.len());
@@ -103,7 +104,8 @@ mod tests {
     #[test]
     fn a_storm_is_cut_to_its_budget_and_another_target_is_not() {
         let (mut storms, start) = (Storms::default(), Instant::now());
-        let passed = |storms: &mut Storms, target, count: usize, at| (0..count).filter(|_| storms.lets(target, at)).count();
+        let passed =
+            |storms: &mut Storms, target, count: usize, at| (0..count).filter(|_| storms.lets(target, at)).count();
         assert_eq!(passed(&mut storms, "a", 20_000, start), BURST as usize);
         assert_eq!(passed(&mut storms, "b", 5_000, start), 5_000);
         let later = start + Duration::from_millis(500);
@@ -113,7 +115,8 @@ mod tests {
     #[test]
     fn every_line_of_a_storm_is_recorded_or_dropped_and_said() {
         let (telemetry, capture) = Telemetry::captured(&TelemetryOptions::default());
-        let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), telemetry.layer());
+        let subscriber =
+            tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), telemetry.layer());
         let mut records = Vec::new();
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..300 {
@@ -125,7 +128,8 @@ mod tests {
         // The first call says it, into a ring that is new: the second finds it.
         records.extend(capture.records());
         records.extend(capture.records());
-        let logs = || records.iter().filter_map(|record| if let record::Record::Log(log) = record { Some(log) } else { None });
+        let logs =
+            || records.iter().filter_map(|record| if let record::Record::Log(log) = record { Some(log) } else { None });
         let written = logs().filter(|log| log.message == "a storm").count() as i64;
         let said: i64 = logs()
             .filter(|log| log.message.contains("lines dropped"))

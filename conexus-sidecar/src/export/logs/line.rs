@@ -167,7 +167,10 @@ mod tests {
             level: Level::Warn.into(),
             message: message.into(),
             target: "a::b".into(),
-            fields: fields.into_iter().map(|(key, value)| v1::Attribute { key: key.into(), value: Some(value) }).collect(),
+            fields: fields
+                .into_iter()
+                .map(|(key, value)| v1::Attribute { key: key.into(), value: Some(value) })
+                .collect(),
             trace_id: vec![0xab; 16],
             span_id: 7,
         }

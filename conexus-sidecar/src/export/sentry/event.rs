@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use conexus_proto::v1::{self, attribute};
 use sentry::Level;
 use sentry::protocol::{
-    AppContext, ClientSdkInfo, Context, DeviceContext, Event, Exception, Frame, Map, Mechanism, OsContext, RuntimeContext,
-    SpanId, SpanStatus, Stacktrace, TraceContext, TraceId, User, Values,
+    AppContext, ClientSdkInfo, Context, DeviceContext, Event, Exception, Frame, Map, Mechanism, OsContext,
+    RuntimeContext, SpanId, SpanStatus, Stacktrace, TraceContext, TraceId, User, Values,
 };
 use sentry::types::Uuid;
 
@@ -226,9 +226,14 @@ fn contexts(
     let start = trail.start.clone().unwrap_or_default();
     contexts.insert("runtime".into(), runtime(&start).into());
     contexts.insert("app".into(), app(&start, epoch, memory).into());
-    let (parameters, rest): (Vec<_>, Vec<_>) =
-        error.context.iter().filter(|field| field.key != USER).cloned().partition(|field| field.key.starts_with(PARAMETER));
-    let parameters = parameters.into_iter().map(|field| v1::Attribute { key: field.key[PARAMETER.len()..].into(), ..field });
+    let (parameters, rest): (Vec<_>, Vec<_>) = error
+        .context
+        .iter()
+        .filter(|field| field.key != USER)
+        .cloned()
+        .partition(|field| field.key.starts_with(PARAMETER));
+    let parameters =
+        parameters.into_iter().map(|field| v1::Attribute { key: field.key[PARAMETER.len()..].into(), ..field });
     for (name, fields) in [("parameters", parameters.collect()), ("details", rest)] {
         if !fields.is_empty() {
             contexts.insert(name.into(), Context::Other(values(&fields)));
@@ -316,7 +321,12 @@ pub(super) fn sdk() -> ClientSdkInfo {
 
 /// The tags of a tool call.
 pub(super) fn call_tags(tool: &str, request_id: Option<&str>) -> Map<String, String> {
-    let tags = [("service", Some(SERVICE)), ("mcp.method", Some("tools/call")), ("tool.name", Some(tool)), ("mcp.request_id", request_id)];
+    let tags = [
+        ("service", Some(SERVICE)),
+        ("mcp.method", Some("tools/call")),
+        ("tool.name", Some(tool)),
+        ("mcp.request_id", request_id),
+    ];
     tags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect()
 }
 
@@ -349,7 +359,8 @@ mod tests {
             file: "/build/conexus/conexusd/src/index/run.rs".into(),
             line: 7,
         };
-        let other = v1::Frame { function: "tokio::runtime::park".into(), file: "/cargo/tokio/src/park.rs".into(), line: 1 };
+        let other =
+            v1::Frame { function: "tokio::runtime::park".into(), file: "/cargo/tokio/src/park.rs".into(), line: 1 };
         let frames = stacktrace(&[ours, other]).frames;
         assert_eq!(frames[1].filename.as_deref(), Some("conexusd/src/index/run.rs"));
         assert_eq!((frames[0].in_app, frames[1].in_app, frames[1].lineno), (Some(false), Some(true), Some(7)));

@@ -149,9 +149,8 @@ fn what_sentry_does_not_want_for_now_is_dropped_and_counted() {
     assert_eq!(setup.sent().len(), 1, "sessions are not limited");
     let aggregate = setup.aggregate.clone();
     setup.committer.stop();
-    let slot = SIDECAR_DROPPED
-        + RecordKind::Error.number() * DropReason::VALUES.len()
-        + DropReason::ExporterFull.number();
+    let slot =
+        SIDECAR_DROPPED + RecordKind::Error.number() * DropReason::VALUES.len() + DropReason::ExporterFull.number();
     assert_eq!(aggregate.view().total[slot], 2);
 }
 

@@ -103,8 +103,7 @@ impl Trails {
     fn at(&mut self, epoch: u64) -> &mut Trail {
         self.clock += 1;
         let oldest = self.trails.iter().min_by_key(|(_, trail)| trail.touched).map(|(epoch, _)| *epoch);
-        if let (true, false, Some(oldest)) =
-            (self.trails.len() >= CORES_MAX, self.trails.contains_key(&epoch), oldest)
+        if let (true, false, Some(oldest)) = (self.trails.len() >= CORES_MAX, self.trails.contains_key(&epoch), oldest)
         {
             self.trails.remove(&oldest);
         }

@@ -132,7 +132,10 @@ mod tests {
         let json = serde_json::to_value(transaction(&origin, call.clone())).unwrap();
         assert_eq!(json["transaction"], "mcp.search");
         assert_eq!(json["contexts"]["trace"]["status"], "deadline_exceeded");
-        assert_eq!((&json["tags"]["tool.name"], &json["tags"]["mcp.request_id"]), (&"context_search".into(), &"9".into()));
+        assert_eq!(
+            (&json["tags"]["tool.name"], &json["tags"]["mcp.request_id"]),
+            (&"context_search".into(), &"9".into())
+        );
         let span = &json["spans"][0];
         assert_eq!((&span["op"], &span["status"]), (&"db".into(), &"ok".into()));
         assert_eq!(span["parent_span_id"], json["contexts"]["trace"]["span_id"]);

@@ -62,7 +62,11 @@ pub(super) fn parcel(category: Category, envelope: &Envelope) -> v1::Record {
         RecordKind::Span => {
             record::Record::Span(v1::Span { name: category.name().into(), error_message: text, ..v1::Span::default() })
         }
-        _ => record::Record::Error(v1::Error { error_type: category.name().into(), message: text, ..v1::Error::default() }),
+        _ => record::Record::Error(v1::Error {
+            error_type: category.name().into(),
+            message: text,
+            ..v1::Error::default()
+        }),
     };
     v1::Record { record: Some(record) }
 }
@@ -120,8 +124,7 @@ impl Transport {
             .build()
             .into();
         let client = concat!("conexus-sidecar/", env!("CARGO_PKG_VERSION"));
-        let authorisation =
-            format!("Sentry sentry_version=7, sentry_client={client}, sentry_key={}", dsn.public_key());
+        let authorisation = format!("Sentry sentry_version=7, sentry_client={client}, sentry_key={}", dsn.public_key());
         Self { agent, url: dsn.envelope_url(), authorisation, gate }
     }
 
