@@ -67,13 +67,9 @@ shell "$python"
 cp tests/stack/listener.py "$python/listener.py"
 listener() { import "$python" "$1" 'USER 65534' "ENTRYPOINT [\"/usr/bin/python3.11\", \"/listener.py\", $2]"; }
 listener webhook '"9095"'
-# For Grafana there is nothing to stand in with: only its port, so that the whole file can be brought up.
+# For these two there is nothing to stand in with: only their ports, so that the whole file can be brought up.
 listener "$(upstream grafana/grafana)" '"3000"'
-
-jaeger=$work/jaeger
-unpack "$jaeger" libc6 libgcc-s1
-cp "$tools/../jaeger/debug/conexus-test-jaeger" "$jaeger/jaeger"
-import "$jaeger" "$(upstream jaegertracing/jaeger)" 'USER 10001' 'ENTRYPOINT ["/jaeger", "16686", "4318", "4317", "0.0.0.0"]'
+listener "$(upstream jaegertracing/jaeger)" '"16686", "4318"'
 
 git=$work/git
 unpack "$git" libc6 busybox-static git libpcre2-8-0 zlib1g

@@ -4,8 +4,7 @@
 # usage: tests/stack/run.sh [compose] [pod]      (both by default; `make test-stack` calls it; needs root or sudo)
 #
 # Everything happens in network, mount and process namespaces made for it: the default ports are free there whatever this
-# machine runs, and nothing outlives it. Grafana is not run, and Jaeger is its interface over traces in memory: their images
-# cannot be had from a package registry.
+# machine runs, and nothing outlives it. Grafana and Jaeger are not run: their images cannot be had from a package registry.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,8 +1,8 @@
 //! Jaeger's interface and query API over traces in memory (crate `otlp-embedded`), fed over OTLP/HTTP and OTLP/gRPC.
 //!
-//! usage: conexus-test-jaeger [UI_PORT [HTTP_PORT [GRPC_PORT [ADDRESS]]]]
+//! usage: conexus-test-jaeger [UI_PORT [HTTP_PORT [GRPC_PORT]]]
 //!
-//! Ports are on loopback if no address is given; without one any free port is taken. The first line of standard output names them:
+//! Ports are on loopback; without one any free port is taken. The first line of standard output names them:
 //! `{"ui":"127.0.0.1:16686","http":"127.0.0.1:4318","grpc":"127.0.0.1:4317"}`. Nothing outlives the process.
 //!
 //! The crate shows spans without their kind, status and the names of their events. They are added here as the tags
@@ -34,12 +34,10 @@ const REQUEST_BYTES_MAX: u64 = 64 << 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let mut ports = std::env::args().skip(1).take(3);
-    let address = std::env::args().nth(4).unwrap_or("127.0.0.1".into());
+    let mut ports = std::env::args().skip(1);
     let mut listen = || {
         let port: Result<u16, _> = ports.next().unwrap_or("0".into()).parse();
-        let address = address.as_str();
-        async move { Ok::<_, Box<dyn Error>>(TcpListener::bind((address, port?)).await?) }
+        async move { Ok::<_, Box<dyn Error>>(TcpListener::bind(("127.0.0.1", port?)).await?) }
     };
     let (ui, http, grpc) = (listen().await?, listen().await?, listen().await?);
     println!(
