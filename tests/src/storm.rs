@@ -197,7 +197,7 @@ fn series(cells: &[u64]) -> BTreeMap<(usize, usize), (Vec<u64>, u64)> {
 
 /// A bucket's `le` as Prometheus writes it.
 fn bound(bucket: usize) -> String {
-    BUCKET_BOUNDS_NANOS.get(bucket).map_or("+Inf".into(), |nanos| format!("{}", *nanos as f64 / 1e9))
+    BUCKET_BOUNDS_NANOS.get(bucket).map_or("+Inf".into(), |nanos| format!("{:?}", *nanos as f64 / 1e9))
 }
 
 /// A core under load.

@@ -23,8 +23,10 @@ pub const CRASH_AFTER: Duration = Duration::from_secs(5);
 pub const GAUGES_AFTER_LOSS: Duration = Duration::from_secs(15);
 /// How long a lost epoch may return and go on counting where it was.
 pub const RETURN_WITHIN: Duration = Duration::from_secs(3600);
-/// Lost epochs kept at most; beyond that the one lost first ends.
+/// Lost epochs kept; beyond that the ones lost first end, once they had time to come back.
 pub const LOST_MAX: usize = 64;
+/// Lost epochs kept at most, even if all were lost just now: a sidecar that starts has lost all of them.
+pub const LOST_HARD_MAX: usize = 1024;
 /// Cores connected at most.
 pub const CORES_MAX: usize = 64;
 
@@ -320,7 +322,7 @@ impl Ledger {
         if core.link.is_some() {
             return Burial::Connected;
         }
-        if core.dead {
+        if core.row.dead {
             return if core.buried { Burial::Done } else { Burial::Taken };
         }
         core.die(remains, now);
@@ -344,15 +346,18 @@ impl Ledger {
                 crashes.push(Crash { epoch, core: core.info.clone() });
             }
             // A dead core that is no crash, or was counted as one, has nothing more to wait for.
-            let over = core.dead && (core.row.crashed || !core.row.lost || !core.row.serving);
-            away.push((if over { RETURN_WITHIN.max(since) } else { since }, epoch));
+            let over = core.row.dead && (core.row.crashed || !core.row.lost || !core.row.serving);
+            away.push((over || since >= RETURN_WITHIN, core.row.dead, since, epoch));
         }
         self.count(CRASHES, crashes.len() as u64);
         self.urgent |= !crashes.is_empty();
+        // Beyond the limits the dead end first, then those that have been away longest, once they had time to come back.
         away.sort_unstable_by(|a, b| b.cmp(a));
         let excess = away.len().saturating_sub(LOST_MAX);
-        for (i, (since, epoch)) in away.into_iter().enumerate() {
-            if i < excess || since >= RETURN_WITHIN {
+        let far = away.len().saturating_sub(LOST_HARD_MAX);
+        for (i, (over, dead, since, epoch)) in away.into_iter().enumerate() {
+            let had_time = dead || since >= CRASH_AFTER;
+            if over || i < far || i < excess && had_time {
                 self.end(epoch);
             }
         }
@@ -424,7 +429,7 @@ impl Ledger {
         }
         for (epoch, row) in changes.writes.rows {
             if let Some(core) = self.epochs.get_mut(&epoch) {
-                core.buried = core.dead && core.row.tally == row.tally;
+                core.buried = core.row.dead && core.row.tally == row.tally;
                 core.progress.send_modify(|progress| progress.sequence = row.sequence);
             } else if let Some(ending) = self.endings.iter().find(|ending| ending.epoch == epoch) {
                 ending.progress.send_modify(|progress| progress.sequence = row.sequence);

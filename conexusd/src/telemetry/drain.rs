@@ -130,6 +130,7 @@ impl Drain {
             }
             if now >= sample_due || last {
                 sampler.sample(&self.hub.gauges);
+                self.hub.seats.tables.touch();
                 sample_due = now + SAMPLE_INTERVAL;
             }
             if let Some(probe) = probe.as_ref().filter(|_| now >= probe_due) {

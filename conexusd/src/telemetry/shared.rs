@@ -13,11 +13,14 @@ use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use conexus_proto::facts::FINGERPRINT;
 use conexus_proto::slots::{self, HEADER_BYTES, SEGMENT_BYTES, SEGMENT_TABLES, TABLE_BYTES, TABLES_MAX, word};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstatfs};
+use rustix::fs::{
+    FallocateFlags, FlockOperation, Timespec, Timestamps, UTIME_NOW, fallocate, flock, fstatfs, futimens,
+};
 
 use super::slots::Table;
 
@@ -25,8 +28,12 @@ const SHARED_MEMORY: &str = "/dev/shm";
 /// `f_type` of file systems that live in memory (statfs(2)).
 const TMPFS: u64 = 0x0102_1994;
 const RAMFS: u64 = 0x8584_58f6;
-/// Files of dead cores that wait for a sidecar; beyond that the oldest go.
+/// Files of dead cores that wait for a sidecar; beyond that those go that have waited longest, if it was long enough.
 const DEAD_MAX: usize = 8;
+/// How long a sidecar that is there may take.
+const DEAD_FOR: Duration = Duration::from_secs(60);
+/// Files of dead cores at most, however short they have waited.
+const DEAD_HARD_MAX: usize = 128;
 
 /// Why counts lie in private memory.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +118,13 @@ impl Shared {
         MmapOptions::new().offset(offset as u64).len(SEGMENT_BYTES).populate().map_raw(&self.file)
     }
 
+    /// Says in the file's time of change that the core lives: at its death it tells since when.
+    pub(crate) fn touch(&self) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        // A time that cannot be set only makes the file look older among the dead.
+        let _ = futimens(&self.file, &Timestamps { last_access: now, last_modification: now });
+    }
+
     /// Some threads count elsewhere.
     pub(crate) fn set_incomplete(&self) {
         self.set(word::INCOMPLETE, 1);
@@ -158,20 +172,25 @@ fn remove_oldest_dead(folder: &Path, name: &str) {
     let mut dead: Vec<_> = entries
         .flatten()
         .filter(|entry| entry.file_name().to_str().is_some_and(|name| is_slots_file(name, prefix)))
-        .filter_map(|entry| {
-            let file = File::open(entry.path()).ok()?;
-            let meta = file.metadata().ok()?;
-            let ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw();
-            // Whoever holds the lock lives.
-            (ours && flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
-                .then(|| (meta.modified().ok(), entry.path()))
-        })
+        .filter_map(|entry| Some((dead_since(&entry.path())?, entry.path())))
         .collect();
     dead.sort();
-    let excess = dead.len().saturating_sub(DEAD_MAX);
-    for (_, path) in &dead[..excess] {
-        let _ = fs::remove_file(path);
+    let (excess, far) = (dead.len().saturating_sub(DEAD_MAX), dead.len().saturating_sub(DEAD_HARD_MAX));
+    for (i, (since, path)) in dead.into_iter().take(excess).enumerate() {
+        if i < far || since.elapsed().is_ok_and(|dead_for| dead_for >= DEAD_FOR) {
+            let _ = fs::remove_file(&path);
+        }
     }
+}
+
+/// When the core of a file of ours died; none if it lives, or the file is not ours.
+fn dead_since(path: &Path) -> Option<SystemTime> {
+    let file = File::open(path).ok()?;
+    let meta = file.metadata().ok()?;
+    let ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw();
+    // Whoever holds the lock lives; who has just made the file does not have it yet.
+    (ours && meta.len() > 0 && flock(&file, FlockOperation::NonBlockingLockShared).is_ok())
+        .then(|| meta.modified().ok())?
 }
 
 fn is_slots_file(name: &str, prefix: &str) -> bool {
@@ -251,16 +270,25 @@ mod tests {
     }
 
     #[test]
-    fn files_of_the_dead_are_kept_up_to_a_limit_and_the_living_stay() {
+    fn files_of_the_dead_are_kept_up_to_a_limit_and_the_living_and_the_newly_dead_stay() {
         let folder = folder();
         let socket = folder.path().join("t.sock");
+        let names = || fs::read_dir(folder.path()).unwrap().count();
         let living = Shared::create(&socket, 1, true).unwrap();
+        let old = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+        futimens(&living.file, &Timestamps { last_access: old, last_modification: old }).unwrap();
         fs::write(folder.path().join("core-what.slots"), "precious").unwrap();
         (2..40).for_each(|epoch| drop(Shared::create(&socket, epoch, true).unwrap()));
+        assert_eq!(names(), 2 + 38, "a sidecar may still come for them");
+        for epoch in 2..40 {
+            let file = File::open(folder.path().join(slots::file_name(epoch))).unwrap();
+            futimens(&file, &Timestamps { last_access: old, last_modification: old }).unwrap();
+        }
         let last = Shared::create(&socket, 99, true).unwrap();
-        let names = fs::read_dir(folder.path()).unwrap().count();
-        assert_eq!(names, DEAD_MAX + 3, "the dead, the two living, and what is not ours");
+        assert_eq!(names(), DEAD_MAX + 3, "the dead, the two living, and what is not ours");
         assert!(living.path.exists() && last.path.exists());
+        living.touch();
+        assert!(fs::metadata(&living.path).unwrap().modified().unwrap().elapsed().unwrap() < DEAD_FOR);
     }
 
     #[test]

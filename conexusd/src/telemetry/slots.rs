@@ -149,6 +149,13 @@ impl Tables {
         table
     }
 
+    /// Tells in the shared memory, if there is one, that the process lives. For the drain, now and then.
+    pub(crate) fn touch(&self) {
+        if let Some(shared) = &self.lock().shared {
+            shared.touch();
+        }
+    }
+
     /// The process ends by itself. `read`: a sidecar has still to read what was counted.
     pub(crate) fn end(&self, read: bool) {
         if let Some(shared) = &self.lock().shared {

@@ -24,8 +24,7 @@ pub(super) struct Epoch {
     pub(super) fresh_link: bool,
     // The last batch was refused: the next one's accounting has no predecessor to be compared with.
     pub(super) resync: bool,
-    // The process is gone for good and its last counts are taken; they are on disk.
-    pub(super) dead: bool,
+    // It is dead, and what it had counted last is on disk.
     pub(super) buried: bool,
     pub(super) gauges: Vec<Option<f64>>,
     pub(super) snapshot_unix_nanos: Option<i64>,
@@ -35,6 +34,7 @@ pub(super) struct Epoch {
 
 impl Epoch {
     pub(super) fn away(row: Row, now: Instant) -> Self {
+        let buried = row.dead;
         let progress = watch::Sender::new(Progress { sequence: row.sequence, ..Progress::default() });
         Self {
             info: None,
@@ -44,8 +44,7 @@ impl Epoch {
             away_since: now,
             fresh_link: false,
             resync: false,
-            dead: false,
-            buried: false,
+            buried,
             gauges: Vec::new(),
             snapshot_unix_nanos: None,
             visible_unix_nanos: None,
@@ -98,7 +97,7 @@ impl Epoch {
         raise(0, &remains.cells);
         raise(EMITTED, &remains.emitted);
         raise(CORE_DROPPED, &remains.dropped);
-        (self.dead, self.dirty) = (true, true);
+        (self.row.dead, self.dirty) = (true, true);
         let unexplained = !remains.ended && self.row.serving;
         if unexplained && !self.row.lost {
             // It died while nobody was connected.

@@ -243,6 +243,8 @@ fn lost_epochs_are_bounded_in_number_and_time() {
         ledger.lost(&link, true, now + Duration::from_millis(epoch));
     }
     ledger.tick(now + Duration::from_secs(1));
+    assert_eq!(ledger.cores(now).len(), LOST_MAX + 10, "they may still come back");
+    ledger.tick(now + CRASH_AFTER + Duration::from_secs(1));
     assert_eq!(ledger.cores(now).len(), LOST_MAX);
     assert_eq!(ledger.cores(now)[0].epoch, 11, "the one lost first ends first");
     ledger.tick(now + RETURN_WITHIN + Duration::from_secs(1));
@@ -372,4 +374,19 @@ fn a_core_that_died_while_the_sidecar_was_away_is_a_crash_of_now() {
     assert_eq!(ledger.bury(&remains(1, 8, 0), later), Burial::Taken);
     assert!(ledger.tick(later).is_empty());
     assert_eq!(ledger.tick(later + CRASH_AFTER).len(), 1);
+}
+
+#[test]
+fn a_sidecar_that_starts_again_among_many_dead_keeps_the_place_of_the_living() {
+    let (mut ledger, now) = start();
+    for epoch in 1..=LOST_MAX as u64 + 40 {
+        assert_eq!(ledger.bury(&remains(epoch * 2, 1, 0), now), Burial::Taken);
+    }
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    let rows = ledger.changes().unwrap().writes.rows.into_iter().collect();
+    let mut ledger = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
+    ledger.tick(now);
+    ledger.connect(1, serving(), now).expect("it has come back at once");
+    assert_eq!(ledger.cores(now).len(), 1, "the dead have nothing to wait for");
 }
