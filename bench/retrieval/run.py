@@ -42,8 +42,8 @@ NAMES_STEP = 7
 
 # What the gate asks, 1.5 MB of sources, and what it must reach: the last figures less what chance may take.
 GATE = ("bats-core", "express", "redux", "requests")
-GATE_NDCG = 0.90
-GATE_HIT = 0.84
+GATE_NDCG = 0.93
+GATE_HIT = 0.88
 
 # The bars: of the score cross-validated by repository, unless said otherwise.
 NDCG_MIN = 0.90

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Tokens an agent reads until the file that answers its question is before it: conexusd against ripgrep.
 
-usage: tokens.py [--corpora DIR] [--work DIR]     (after run.py, whose corpora and indexes it uses)
+usage: tokens.py [--corpora DIR] [--work DIR]     (uses the source trees and indexes of run.py)
 
 A token is four bytes. Each question is asked in three ways:
 
 conexusd       `context_search` over MCP (`conexusd mcp`, standard input and output), as an agent calls it. Counted is the
-               text of the answer up to the end of the first result that is in a relevant file. `whole` is all of an
-               answer of 20 results, the default.
+               text of the answer up to the end of the first result that is in a relevant file. `5 results` and
+               `20 results` (the default) are whole answers of that size.
 rg, read       The question's keywords (identifiers of three or more characters, stop words left out) in one
                `rg --count --ignore-case --fixed-strings`; files are then read whole, in the order of how many keywords
                they hold, then of matching lines, until a relevant one has been read. Counted are the listing (its first
@@ -56,6 +56,7 @@ def main() -> int:
     for (repo, root), queries in by_root.items():
         folder = args.corpora.resolve() / repo / root
         run.say(f"{repo}: {len(queries)} questions")
+        run.conexusd(args.work.resolve(), "index", "--root", folder)
         with Client(folder, args.work.resolve()) as client:
             for query in queries:
                 targets = {target["path"] for target in query["relevant"] + query["secondary"]}
@@ -76,8 +77,12 @@ def conexusd(client: "Client", query: str, relevant: set[str]) -> dict:
     ends = [*heads[1:], len(text)]
     place = next((place for place, result in enumerate(results) if result["path"] in relevant), None)
     read = ends[place] if place is not None else len(text)
-    whole = client.call("context_search", {"query": query})["content"][0]["text"]
-    return {"conexusd": (tokens(text[:read]), place is not None), "whole": (tokens(whole), place is not None)}
+    row = {"conexusd": (tokens(text[:read]), place is not None)}
+    for top_k in (5, 20):
+        answer = client.call("context_search", {"query": query, "top_k": top_k})
+        found = any(result["path"] in relevant for result in answer["structuredContent"]["results"])
+        row[f"{top_k} results"] = (tokens(answer["content"][0]["text"]), found)
+    return row
 
 
 def ripgrep(folder: pathlib.Path, query: str, relevant: set[str]) -> dict:
@@ -117,9 +122,9 @@ def tokens(text: str) -> int:
 
 
 def show(rows: list[dict]) -> None:
-    ways = ("conexusd", "whole", "rg, read", "rg, context")
-    print(f"{'tokens: median (mean), found':14s}")
-    print(f"{'':14s}" + "".join(f"{way:>28s}" for way in ways))
+    ways = ("conexusd", "5 results", "20 results", "rg, read", "rg, context")
+    print("tokens: median (mean), share of questions whose relevant file was among what was read")
+    print(f"{'':14s}" + "".join(f"{way:>24s}" for way in ways))
     for category in ("architecture", "semantic", "symbol", "all"):
         chosen = [row for row in rows if category in ("all", row["category"])]
         cells = []
@@ -127,7 +132,7 @@ def show(rows: list[dict]) -> None:
             read = [row[way][0] for row in chosen]
             found = sum(row[way][1] for row in chosen) / len(chosen)
             cells.append(f"{statistics.median(read):.0f} ({statistics.mean(read):.0f}), {found:.3f}")
-        print(f"{category:14s}" + "".join(f"{cell:>28s}" for cell in cells))
+        print(f"{category:14s}" + "".join(f"{cell:>24s}" for cell in cells))
 
 
 class Client:

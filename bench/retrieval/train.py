@@ -11,6 +11,7 @@ language) at a time and scores it with weights trained on the others. Scores are
 Python 3.11 and numpy.
 """
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -34,7 +35,7 @@ PRIORS = {"docs": -0.3, "platform": -0.3, "paired_header": -0.2, "depth": -0.2}
 GROUPS = {
     "whole-file evidence": ["cosine_file", "bm25_named"],
     "path and file name": ["stem_share", "path_words", "stem_words"],
-    "what a file defines": ["definition", "symbol_best", "symbol_words", "named_share"],
+    "what a file defines": ["definition", "symbol_best", "symbol_words"],
     "what a file is": ["docs", "platform", "paired_header", "lines", "depth"],
     "vectors' own scores": ["cosine_best", "cosine_file"],
     "BM25's own scores": ["bm25_named", "bm25_best"],
@@ -72,6 +73,7 @@ def main() -> None:
         write(args.write, weights)
 
 
+@functools.cache
 def feature_names() -> list[str]:
     source = (ROOT / "conexusd/src/search/rank/features.rs").read_text()
     block = re.search(r"FEATURE_NAMES: \[&str; FEATURES\] = \[(.*?)\];", source, re.S).group(1)

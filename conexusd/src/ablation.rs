@@ -26,8 +26,6 @@ pub enum Signal {
     LexicalLane,
     SemanticLane,
     PathField,
-    SymbolField,
-    ScopeField,
     /// Neighbouring words of the query as one.
     Compounds,
     /// Fusion by ranks: by scores, each lane's scaled to 0 to 1, instead.
@@ -47,7 +45,7 @@ pub enum Signal {
 
 impl Signal {
     /// All of them with their names.
-    pub const ALL: [(Self, &'static str); 21] = [
+    pub const ALL: [(Self, &'static str); 19] = [
         (Self::Splitting, "splitting"),
         (Self::Wholes, "wholes"),
         (Self::Stemming, "stemming"),
@@ -58,8 +56,6 @@ impl Signal {
         (Self::LexicalLane, "lexical-lane"),
         (Self::SemanticLane, "semantic-lane"),
         (Self::PathField, "path-field"),
-        (Self::SymbolField, "symbol-field"),
-        (Self::ScopeField, "scope-field"),
         (Self::Compounds, "compounds"),
         (Self::RankFusion, "rank-fusion"),
         (Self::Coherence, "coherence"),

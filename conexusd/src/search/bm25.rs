@@ -14,13 +14,9 @@ pub const TERMS_MAX: usize = 48;
 /// What a compound of two words weighs beside them.
 const COMPOUND_WEIGHT: f32 = 0.6;
 
-/// The fields of a chunk's document, their weights, and what switches them off.
-const FIELDS: [(&str, f32, Option<Signal>); 4] = [
-    ("text", 1.0, None),
-    ("path", 1.0, Some(Signal::PathField)),
-    ("symbol", 0.6, Some(Signal::SymbolField)),
-    ("scope", 0.3, Some(Signal::ScopeField)),
-];
+/// The fields that are searched, their weights, and what switches them off. A symbol's and a scope's words are in the text
+/// too, and beside the ranker's own look at names their fields gain nothing: without them the lane takes a quarter less.
+const FIELDS: [(&str, f32, Option<Signal>); 2] = [("text", 1.0, None), ("path", 1.0, Some(Signal::PathField))];
 
 /// A term of the query and what the index knows of it.
 #[derive(Clone, Debug, PartialEq)]

@@ -84,7 +84,11 @@ fn what_is_one_token_is_read_as_every_name_that_it_may_be() {
     let readings = |text: &str| -> Vec<String> {
         let query = analyse(text);
         assert!(query.names_one, "{text}");
-        query.symbols.iter().map(|symbol| [&symbol.qualifiers[..], &[symbol.name.clone()]].concat().join("/")).collect()
+        query
+            .symbols
+            .iter()
+            .map(|symbol| [&symbol.qualifiers[..], std::slice::from_ref(&symbol.name)].concat().join("/"))
+            .collect()
     };
     assert_eq!(readings("parse_config"), ["parse_config"]);
     assert_eq!(readings("HttpClient::send()"), ["HttpClient::send()", "HttpClient/send"]);

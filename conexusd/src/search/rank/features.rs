@@ -12,7 +12,7 @@ use crate::search::bm25::WeightedTerm;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 20;
+pub const FEATURES: usize = 19;
 
 /// What each feature is. Those marked with `*` are divided by the query's greatest. All are multiplied by the standing of
 /// the file's path, which is less than 1 for tests, examples, and what is vendored, generated or kept for old callers:
@@ -37,7 +37,6 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
     "bm25_named",    // * BM25 of the whole file, a word in the path counting as four in the text
     "bm25_best",     // * best BM25 score of a found chunk
-    "named_share",   // share of its chunks that define a named thing: low for what only wires or lists
 ];
 
 /// Places of the features that are made from others, or scaled.
@@ -118,8 +117,8 @@ fn describe(
         words.share_of(stem),
         (1.0 + view.lines as f32).ln() / 10.0,
         candidate.place.map_or(0.0, |place| place.strength),
-        symbols.best,
-        symbols.all,
+        symbols.0,
+        symbols.1,
         words.coverage(&mut |emit| split_words(view.path, emit)),
         words.coverage(&mut |emit| split_words(stem, emit)),
         f32::from(u8::from(is_docs)),
@@ -129,7 +128,6 @@ fn describe(
         mentions(evidence, stem),
         file_bm25(evidence, candidate, words),
         candidate.chunks.iter().map(|found| found.bm25).fold(0.0, f32::max),
-        symbols.named_share,
     ]
 }
 
@@ -204,26 +202,16 @@ fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWo
     evidence.terms.iter().map(score).sum()
 }
 
-/// What the names of a file's chunks say.
-struct Symbols {
-    /// The coverage of the query by the best of them.
-    best: f32,
-    /// By all of them together.
-    all: f32,
-    /// The share of the chunks that have one.
-    named_share: f32,
-}
-
-fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> Symbols {
+/// The coverage of the query by the best symbol, and by all symbols together.
+fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> (f32, f32) {
     let view = evidence.snapshot.file(candidate.file);
     let first = view.first_chunk.0;
-    let (mut best, mut seen, mut named) = (0.0_f32, vec![false; words.weights.len()], 0_u32);
+    let (mut best, mut seen) = (0.0_f32, vec![false; words.weights.len()]);
     for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
         let chunk = evidence.snapshot.chunk(crate::index::snapshot::ChunkRow(row));
         if chunk.symbol.is_empty() {
             continue;
         }
-        named += 1;
         let (mut covered, mut count) = (0.0, 0_u32);
         let mut own: Vec<usize> = Vec::new();
         split_words(chunk.symbol, &mut |word| {
@@ -243,11 +231,7 @@ fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut 
         }
     }
     let all: f32 = seen.iter().zip(&words.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
-    Symbols {
-        best,
-        all: if words.total > 0.0 { all / words.total } else { 0.0 },
-        named_share: named as f32 / view.chunks.max(1) as f32,
-    }
+    (best, if words.total > 0.0 { all / words.total } else { 0.0 })
 }
 
 /// The query's words and a memory of which words of names are among them.
