@@ -29,6 +29,7 @@ import sys
 
 from languages import LANGUAGES, Language, language_of
 
+HERE = pathlib.Path(__file__).resolve().parent
 PACKAGE_PAIRS_MAX = 2500
 LANGUAGE_PAIRS_MAX = 60_000
 LANGUAGE_BYTES = 9_000_000
@@ -63,6 +64,7 @@ def main() -> int:
     keys = sorted(key for key, entry in manifest.items() if entry.get("files"))
     main_language = {key: max(manifest[key]["languages"].items(), key=lambda item: item[1] * (item[0] != "readme"))[0] for key in keys}
     packages = collections.Counter(main_language.values())
+    named = held_out_names()
     tasks = [(args.data / "tree" / key, min(max(LANGUAGE_BYTES // packages[main_language[key]], 60_000), PACKAGE_BYTES_MAX)) for key in keys]
     AVOIDED.update(avoided)
     with multiprocessing.Pool(2) as pool:
@@ -76,7 +78,7 @@ def main() -> int:
                 seen.add(mark)
                 fresh.append(pair)
         rng.shuffle(fresh)
-        held = int(hashlib.blake2b(key.encode(), digest_size=4).hexdigest(), 16) % 1000 < HELD_OUT * 1000
+        held = held_out(key, named)
         for pair in fresh[:PACKAGE_PAIRS_MAX]:
             pairs.append(pair | {"pkg": key, "held": held})
     pairs = balanced(pairs, rng)
@@ -99,6 +101,16 @@ def main() -> int:
     (args.data / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
     return 0
+
+
+def held_out_names() -> set[str]:
+    """The packages of held_out.txt."""
+    return {line for line in (HERE / "held_out.txt").read_text().splitlines() if line and not line.startswith("#")}
+
+
+def held_out(key: str, named: set[str]) -> bool:
+    """Whether a package is kept for validation: one in twenty, by a hash of its name, and those that are named."""
+    return key in named or int(hashlib.blake2b(key.encode(), digest_size=4).hexdigest(), 16) % 1000 < HELD_OUT * 1000
 
 
 def lines_of(trees) -> set[int]:

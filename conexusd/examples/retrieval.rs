@@ -1,9 +1,10 @@
 //! Retrieval: indexes the benchmark's repositories and writes ranked answers, or the ranker's features to train on.
 //!
-//! `cargo run --release -p conexusd --example retrieval -- CORPORA QUERIES RESULTS [FEATURES]`
+//! `cargo run --release -p conexusd --example retrieval -- CORPORA QUERIES RESULTS [FEATURES [METHOD [MODEL]]]`
 //!
 //! CORPORA is what `bench/retrieval/fetch.py` fetched. Each line of RESULTS is what `bench/retrieval/score.py` reads;
-//! each line of FEATURES is `{"id", "symbol", "files": [{"path", "tier", "features"}]}`.
+//! each line of FEATURES is `{"id", "symbol", "files": [{"path", "tier", "features"}]}`. METHOD is a word of
+//! `search.method` (`full`), MODEL a folder with another embedding table.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,7 +17,7 @@ use anyhow::Context as _;
 use conexusd::index::embed::{EmbedderOptions, StaticOptions, build};
 use conexusd::index::run::{Run, RunControl};
 use conexusd::index::{Index, IndexOptions};
-use conexusd::search::{Options, SearchEngine, SearchRequest, query};
+use conexusd::search::{Method, Options, SearchEngine, SearchRequest, query};
 use conexusd::telemetry::Telemetry;
 use serde_json::{Value, json};
 
@@ -25,10 +26,12 @@ const TOP_K: usize = 10;
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1).map(PathBuf::from);
-    let usage = "usage: retrieval CORPORA QUERIES RESULTS [FEATURES]";
+    let usage = "usage: retrieval CORPORA QUERIES RESULTS [FEATURES [METHOD [MODEL]]]";
     let (corpora, queries) = (arguments.next().context(usage)?, arguments.next().context(usage)?);
     let mut results = BufWriter::new(File::create(arguments.next().context(usage)?)?);
     let mut features = arguments.next().map(File::create).transpose()?.map(BufWriter::new);
+    let method = arguments.next().map_or(Ok(Method::Full), |word| method(&word.to_string_lossy()))?;
+    let model = StaticOptions { model: arguments.next(), ..StaticOptions::default() };
     let mut by_root: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
     for line in std::fs::read_to_string(&queries)?.lines() {
         let query: Value = serde_json::from_str(line)?;
@@ -36,9 +39,9 @@ fn main() -> anyhow::Result<()> {
     }
     let telemetry = Telemetry::detached();
     for ((repo, root), queries) in by_root {
-        let index = index(&corpora.join(&repo).join(&root), &corpora.join(".index"), &telemetry)?;
-        let engine =
-            SearchEngine::new(Options::default(), index.current(), Arc::clone(index.embedder()), telemetry.clone());
+        let index = index(&corpora.join(&repo).join(&root), &corpora.join(".index"), &model, &telemetry)?;
+        let options = Options { method, ..Options::default() };
+        let engine = SearchEngine::new(options, index.current(), Arc::clone(index.embedder()), telemetry.clone());
         let prefix = if root == "." { String::new() } else { format!("{root}/") };
         // The first queries pay for pages that are not in memory yet: the figures are those of a warm index.
         for query in &queries {
@@ -55,8 +58,24 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn index(root: &Path, database: &Path, telemetry: &Telemetry) -> anyhow::Result<Arc<Index>> {
-    let embedder = build(EmbedderOptions::Static(StaticOptions::default()), telemetry.clone())?;
+fn method(word: &str) -> anyhow::Result<Method> {
+    Ok(match word {
+        "full" => Method::Full,
+        "full_without_vectors" => Method::FullWithoutVectors,
+        "fused" => Method::Fused,
+        "words" => Method::Words,
+        "vectors" => Method::Vectors,
+        other => anyhow::bail!("no method {other:?}"),
+    })
+}
+
+fn index(
+    root: &Path,
+    database: &Path,
+    model: &StaticOptions,
+    telemetry: &Telemetry,
+) -> anyhow::Result<Arc<Index>> {
+    let embedder = build(EmbedderOptions::Static(model.clone()), telemetry.clone())?;
     let index = Index::open(IndexOptions::new(root, database)?, embedder, telemetry.clone())?;
     index.run(&Run::All, &Arc::new(RunControl::new()))?;
     index.settle(Duration::from_secs(600))?;

@@ -45,6 +45,36 @@ const LANE_LIMIT: usize = 300;
 /// Compiled filters kept: each is a bit a file.
 const FILTERS_MAX: usize = 32;
 
+/// What an order is made from. All but the first leave parts out: they show what each part is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Both lanes, fused, then ranked by all evidence.
+    #[default]
+    Full,
+    /// The same without vectors.
+    FullWithoutVectors,
+    /// Both lanes, fused by their ranks alone.
+    Fused,
+    /// BM25 alone.
+    Words,
+    /// Vectors alone.
+    Vectors,
+}
+
+impl Method {
+    fn has_words(self) -> bool {
+        self != Self::Vectors
+    }
+
+    fn has_vectors(self) -> bool {
+        !matches!(self, Self::Words | Self::FullWithoutVectors)
+    }
+
+    fn is_ranked(self) -> bool {
+        matches!(self, Self::Full | Self::FullWithoutVectors)
+    }
+}
+
 /// What an engine may be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -52,11 +82,13 @@ pub struct Options {
     pub cache_entries: usize,
     /// The token budget of requests that name none.
     pub max_tokens: Option<usize>,
+    /// What the order is made from.
+    pub method: Method,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_entries: 1_000, max_tokens: None }
+        Self { cache_entries: 1_000, max_tokens: None, method: Method::Full }
     }
 }
 
@@ -120,7 +152,7 @@ impl SearchEngine {
         trace: &mut Trace,
     ) -> Result<Arc<Vec<Ranked>>, SearchError> {
         if !request.cache {
-            return self.gather(snapshot, request, trace, rank::rank).map(Arc::new);
+            return self.gather(snapshot, request, trace, self.order()).map(Arc::new);
         }
         let (key, generation) = (Key::of(request), snapshot.generation());
         if let Some(ranking) = self.rankings.get(&key, generation) {
@@ -129,9 +161,13 @@ impl SearchEngine {
             return Ok(ranking);
         }
         self.telemetry.emit(Fact::SearchCacheMiss);
-        let ranking = Arc::new(self.gather(snapshot, request, trace, rank::rank)?);
+        let ranking = Arc::new(self.gather(snapshot, request, trace, self.order())?);
         self.rankings.insert(key, generation, Arc::clone(&ranking));
         Ok(ranking)
+    }
+
+    fn order(&self) -> fn(&Evidence<'_>) -> Vec<Ranked> {
+        if self.options.method.is_ranked() { rank::rank } else { rank::fused }
     }
 
     /// Runs the lanes and hands what they found to `conclude`.
@@ -146,10 +182,14 @@ impl SearchEngine {
         let keep = |file: FileRow| allowed.admits(file);
         let query = query::analyse(&request.query);
         trace.set(trace.root(), "kind", query.kind.as_str());
-        let vectors = self.embed(&query, request.cache, trace);
+        let method = self.options.method;
+        let vectors = if method.has_vectors() { self.embed(&query, request.cache, trace) } else { Vec::new() };
         let searching = trace.start(trace.root(), "vectorstore.search");
         let semantic = self.vector_lane(snapshot, &vectors, &keep, searching, trace);
-        let (terms, lexical) = self.lexical_lane(snapshot, &query, &keep, searching, trace)?;
+        let (terms, lexical) = match method.has_words() {
+            true => self.lexical_lane(snapshot, &query, &keep, searching, trace)?,
+            false => (Vec::new(), vec![Vec::new(); query.parts.len()]),
+        };
         let nanos = trace.end(searching);
         self.telemetry.emit(Fact::Searched { lane: SearchType::Hybrid, nanos });
         let ranking = trace.start(trace.root(), "result.rank");
