@@ -30,10 +30,10 @@ import sys
 from languages import LANGUAGES, Language, language_of
 
 HERE = pathlib.Path(__file__).resolve().parent
-PACKAGE_PAIRS_MAX = 2500
+PACKAGE_PAIRS_MAX = 4000
 LANGUAGE_PAIRS_MAX = 60_000
-LANGUAGE_BYTES = 9_000_000
-PACKAGE_BYTES_MAX = 1_500_000
+LANGUAGE_BYTES = 120_000_000
+PACKAGE_BYTES_MAX = 6_000_000
 CODE_CHARS_MAX = 1600
 HELD_OUT = 0.05
 
@@ -258,11 +258,11 @@ def comment_at(lines, at, language):
             return None, at
     for mark in language.line:
         if stripped.startswith(mark) and not stripped.startswith(("#!", "#[", "#include", "#define", "#if", "#endif", "#region", "#pragma")):
-            text, general = [], language.line[-1]
-            while at < len(lines) and lines[at].strip().startswith(general) and not lines[at].strip().startswith(("#[", "#![")):
-                text.append(lines[at].strip())
+            text = []
+            while at < len(lines) and (line := lines[at].strip()).startswith(language.line) and not line.startswith(("#[", "#![")):
+                text.append(line)
                 at += 1
-            return "\n".join(line.lstrip(general[0] + "!|^'").strip() for line in text), at
+            return "\n".join(line.lstrip(mark[0] + "!|^'").strip() for line in text), at
     return None, at
 
 
@@ -401,7 +401,7 @@ def module_pairs(path, lines, language, kind, rng):
             at = found[1]
             break
         comment, after = comment_at(lines, at, language)
-        if comment is None:
+        if comment is None or after == at:
             break
         texts.append(comment)
         at = after
