@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test test-render lint bench bench-telemetry bench-retrieval backends
+.PHONY: help run test test-render test-stack lint bench bench-telemetry bench-retrieval bench-tokens train-retrieval gate-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -21,6 +21,10 @@ test-render: backends ## draw the dashboards with Grafana's front-end libraries 
 	cargo build --release --locked --workspace --bins
 	tests/render/run.sh
 
+test-stack: ## build the images, run the compose stack and the Helm chart's pod on a container engine of their own (root or sudo)
+	cargo build --release --locked --workspace --bins
+	tests/stack/run.sh
+
 lint: ## formatting and clippy (the checks of the tree itself are among the tests)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -30,6 +34,18 @@ bench: bench-telemetry bench-retrieval ## all benchmarks
 bench-telemetry: ## what telemetry costs on the hot path
 	cargo bench --locked -p conexusd --bench telemetry
 
-bench-retrieval: ## index the benchmark's repositories, ask its questions, print the scores
-	cargo build --release --locked --bin conexusd
-	bench/retrieval/run.sh
+bench-retrieval: ## fetch and index the benchmark's repositories, ask its questions, check the bars (CORPORA=folder)
+	cargo build --release --locked --workspace --bins --example retrieval
+	python3 bench/retrieval/run.py $(if $(CORPORA),--corpora $(CORPORA))
+
+bench-tokens: ## tokens until the right file is read, against ripgrep (after bench-retrieval)
+	python3 bench/retrieval/tokens.py $(if $(CORPORA),--corpora $(CORPORA))
+
+train-retrieval: ## train the ranker's weights anew and put them into the source (after bench-retrieval, or with another model)
+	cargo build --release --locked --workspace --example retrieval
+	python3 bench/retrieval/run.py --train $(if $(CORPORA),--corpora $(CORPORA))
+	cargo fmt -p conexusd
+
+gate-retrieval: ## four small repositories of the benchmark and a floor: what CI runs
+	cargo build --release --locked --workspace --bins
+	python3 bench/retrieval/run.py --gate $(if $(CORPORA),--corpora $(CORPORA))

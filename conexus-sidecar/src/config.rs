@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use conexus_config::settings::Tracing;
 use conexus_config::{Config, ConfigErrors, Flag, Inputs, LogFormat, LogLevel};
 
 /// Where settings come from, on the command line.
@@ -35,6 +36,10 @@ pub struct Options {
     pub socket: PathBuf,
     /// `observability.telemetry.state_dir`
     pub state_dir: PathBuf,
+    /// `observability.tracing`, if traces are exported.
+    pub tracing: Option<Tracing>,
+    /// `observability.telemetry.spool_max_bytes`
+    pub spool_max_bytes: u64,
     /// `observability.log_level`
     pub log_level: LogLevel,
     /// `observability.log_format`
@@ -55,6 +60,8 @@ impl Options {
             go_compat: observability.metrics.go_compat,
             socket: observability.telemetry.socket.clone(),
             state_dir: observability.telemetry.state_dir.clone(),
+            tracing: observability.tracing.enabled.then(|| observability.tracing.clone()),
+            spool_max_bytes: observability.telemetry.spool_max_bytes,
             log_level: observability.log_level,
             log_format: observability.log_format,
             warnings,
@@ -63,10 +70,16 @@ impl Options {
 
     /// Everything below a folder and any free port, nothing from the environment: for tests.
     pub fn below(folder: &Path) -> Result<Self, ConfigErrors> {
+        Self::below_with(folder, &[])
+    }
+
+    /// The same, with keys set to values.
+    pub fn below_with(folder: &Path, settings: &[(&'static str, &str)]) -> Result<Self, ConfigErrors> {
         let inputs = Inputs::below(folder)
             .flag("observability.metrics.port", "--set", "0")
             .flag("observability.telemetry.socket", "--set", folder.join("run/telemetry.sock"))
             .flag("observability.telemetry.state_dir", "--set", folder.join("state"));
+        let inputs = settings.iter().fold(inputs, |inputs, (key, value)| inputs.flag(key, "--set", value));
         conexus_config::load(&inputs).map(|loaded| Self::new(&loaded.config, loaded.warnings))
     }
 }

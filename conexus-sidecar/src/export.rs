@@ -1,16 +1,36 @@
 //! Export: who gets what the sidecar has taken in?
 //!
+//! ```text
+//! records ─▶ outlet (a bounded queue each) ─▶ worker (chunks, retries, circuit) ─▶ destination
+//!                                               │ ▲ what failed, until it works again
+//!                                               ▼ │
+//!                                              spool (one bounded file)
+//! ```
+//!
 //! Measures are read from the aggregate when somebody asks: [`prometheus`]. Records are offered to every exporter as
-//! they come; an exporter has a bounded queue of its own, never makes the others or the ingest wait, and counts what
-//! it refuses.
+//! they come; an exporter never makes the others or the ingest wait, and counts what it refuses.
 
 pub mod prometheus;
+pub mod outlet;
+pub mod backoff;
+pub mod spool;
+pub mod worker;
+pub mod exporters;
+pub mod otlp;
 
 use std::sync::Arc;
 
-use conexus_proto::v1;
+use conexus_proto::v1::{self, record};
+use prost::Message;
 
-use crate::aggregate::tally::EXPORTERS;
+use crate::aggregate::tally::{EXPORTERS, KINDS};
+
+/// The number of the exporter of traces in [`EXPORTERS`].
+pub const OTLP: usize = 0;
+/// The number of the exporter of log files in [`EXPORTERS`].
+pub const LOG: usize = 1;
+/// The number of the exporter of error reports in [`EXPORTERS`].
+pub const SENTRY: usize = 2;
 
 /// Records of one batch and the core they came from.
 #[derive(Debug)]
@@ -19,6 +39,30 @@ pub struct RecordBatch {
     pub epoch: u64,
     /// What it sent.
     pub records: Vec<v1::Record>,
+    // The encoded size of each record, for the bounds of queues.
+    sizes: Vec<u32>,
+}
+
+impl RecordBatch {
+    /// Records that a core sent.
+    pub fn new(epoch: u64, records: Vec<v1::Record>) -> Self {
+        let sizes = records.iter().map(|record| u32::try_from(record.encoded_len()).unwrap_or(u32::MAX)).collect();
+        Self { epoch, records, sizes }
+    }
+
+    /// The encoded size of a record, in bytes.
+    pub fn size(&self, at: usize) -> usize {
+        self.sizes[at] as usize
+    }
+}
+
+/// The kind of a record as `facts::RecordKind` numbers it; `None` if it has no content.
+pub fn kind_of(record: &v1::Record) -> Option<usize> {
+    Some(match record.record.as_ref()? {
+        record::Record::Span(_) => 0,
+        record::Record::Log(_) => 1,
+        record::Record::Error(_) => 2,
+    })
 }
 
 /// Something that takes records: an exporter, or the live view.
@@ -42,7 +86,7 @@ impl Records {
         if records.is_empty() || self.0.is_empty() {
             return;
         }
-        let batch = Arc::new(RecordBatch { epoch, records });
+        let batch = Arc::new(RecordBatch::new(epoch, records));
         for sink in self.0.iter() {
             sink.offer(&batch);
         }
@@ -56,11 +100,19 @@ pub struct ExporterState {
     pub enabled: bool,
     /// Its last attempt succeeded.
     pub up: bool,
-    /// Records in its queue.
+    /// Records in its queue, and those that are just being sent.
     pub queued: u64,
+    /// Bytes of what waits in the spool.
+    pub spooled_bytes: u64,
     /// Why its last attempt failed.
     pub last_error: Option<String>,
 }
 
 /// The exporters' states, in the order of [`EXPORTERS`].
 pub type ExporterStates = [ExporterState; EXPORTERS.len()];
+
+/// Numbers of records by kind.
+pub type Counts = [u64; KINDS];
+
+// The numbers above are places in the table.
+const _: () = assert!(EXPORTERS.len() == 3 && OTLP == 0 && LOG == 1 && SENTRY == 2);

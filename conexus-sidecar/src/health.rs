@@ -80,6 +80,8 @@ pub struct ExporterReport {
     pub up: bool,
     /// Records in its queue.
     pub queued: u64,
+    /// Bytes of what waits on disk.
+    pub spooled_bytes: u64,
     /// Why its last attempt failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
@@ -106,7 +108,8 @@ impl Health {
     /// The report now.
     pub fn report(&self, exporters: &ExporterStates, stopping: bool) -> Report {
         let view = self.aggregate.view();
-        let failing = view.error.is_some() || exporters.iter().any(|exporter| exporter.enabled && !exporter.up);
+        let failing =
+            view.error.is_some() || exporters.iter().any(|exporter| exporter.enabled && exporter.last_error.is_some());
         let status = match (stopping, failing) {
             (true, _) => "stopping",
             (_, true) => "degraded",
@@ -158,6 +161,7 @@ fn exporter_reports(exporters: &ExporterStates) -> Vec<ExporterReport> {
             enabled: state.enabled,
             up: state.up,
             queued: state.queued,
+            spooled_bytes: state.spooled_bytes,
             last_error: state.last_error.clone(),
         })
         .collect()

@@ -18,6 +18,7 @@ use crate::aggregate::Aggregate;
 use crate::catalog::samples::{Moment, Sampled, sample};
 use crate::closing::Closing;
 use crate::export::ExporterStates;
+use crate::export::exporters::States;
 use crate::export::prometheus::{self, Format};
 use crate::health::Health;
 use crate::process::Process;
@@ -31,6 +32,8 @@ pub struct Observatory {
     pub process: Process,
     /// The sidecar's health.
     pub health: Health,
+    /// The exporters.
+    pub exporters: States,
     /// Whether the compatibility names are shown.
     pub go_compat: bool,
     /// Whether the sidecar is stopping.
@@ -38,9 +41,9 @@ pub struct Observatory {
 }
 
 impl Observatory {
-    /// The exporters' states. None of them is switched on yet: their series are there with 0.
+    /// The exporters' states.
     pub fn exporters(&self) -> ExporterStates {
-        ExporterStates::default()
+        self.exporters.now()
     }
 
     /// Every series now.

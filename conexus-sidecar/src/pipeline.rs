@@ -22,12 +22,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService;
 
 use crate::aggregate::store::StoreError;
-use crate::aggregate::{Aggregate, Committer};
+use crate::aggregate::tally::EXPORT_FAILURES;
+use crate::aggregate::{Aggregate, Committer, chain};
 use crate::closing::{self, Closer, Closing};
 use crate::config::Options;
 use crate::debug::Debug;
 use crate::debug::tail::Live;
-use crate::export::Records;
+use crate::export::exporters::Exporters;
+use crate::export::otlp::{self, Otlp, OtlpError};
+use crate::export::spool::{Opened, Spool};
+use crate::export::{OTLP, RecordSink, Records};
 use crate::health::Health;
 use crate::http::{self, ListenError, Observatory};
 use crate::ingest::admit::MESSAGE_BYTES_MAX;
@@ -38,9 +42,13 @@ use crate::process::Process;
 /// How often what depends on time is looked at.
 const TICK: Duration = Duration::from_millis(250);
 /// How long connected cores may take to say goodbye when the sidecar is told to stop: `make run` stops both at once.
-const GOODBYE_WITHIN: Duration = Duration::from_millis(900);
+const GOODBYE_WITHIN: Duration = Duration::from_millis(800);
 /// How long open requests may take after that.
-const CLOSE_WITHIN: Duration = Duration::from_millis(400);
+const CLOSE_WITHIN: Duration = Duration::from_millis(300);
+/// How long the exporters may take after that, all at the same time.
+const EXPORT_WITHIN: Duration = Duration::from_millis(500);
+/// How long the last commit may take.
+const COMMIT_WITHIN: Duration = Duration::from_millis(200);
 /// Received bytes that wait for the ingest, a stream.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// Received bytes that wait for the ingest, a connection.
@@ -58,6 +66,9 @@ pub enum StartError {
     /// The metrics port.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Where traces go.
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     /// The descriptors for gRPC reflection.
     #[error("gRPC reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -73,6 +84,7 @@ pub struct Sidecar {
     /// What it sees.
     pub observatory: Observatory,
     closer: Closer,
+    exporters: Exporters,
     committer: Committer,
     servers: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -89,14 +101,18 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
     let (closer, closing) = closing::pair();
     let process = Process::new();
     let live = Arc::new(Live::default());
+    let exporters = start_exporters(options, &aggregate)?;
+    let mut sinks: Vec<Arc<dyn RecordSink>> = vec![live.clone()];
+    sinks.extend(exporters.sinks());
     let observatory = Observatory {
         aggregate: aggregate.clone(),
         process: process.clone(),
         health: Health::new(aggregate.clone()),
+        exporters: exporters.states(),
         go_compat: options.go_compat,
         closing: closing.clone(),
     };
-    let ingest = Ingest::new(aggregate.clone(), Records::new(vec![live.clone()]), closing.clone());
+    let ingest = Ingest::new(aggregate.clone(), Records::new(sinks), closing.clone());
     let grpc = grpc_router(ingest, Debug::new(observatory.clone(), live))?;
     let metrics_path = options.metrics_enabled.then_some(options.metrics_path.as_str());
     let web = http::router(observatory.clone(), metrics_path);
@@ -105,6 +121,7 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
         socket: options.socket.clone(),
         observatory,
         closer,
+        exporters,
         committer,
         servers: vec![
             tokio::spawn(serve_grpc(socket, grpc, closing.clone())),
@@ -115,7 +132,8 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
 }
 
 impl Sidecar {
-    /// Stops in the order of the flow: waits shortly for the cores' goodbyes, ends the streams, commits what is left.
+    /// Stops in the order of the flow: waits shortly for the cores' goodbyes, ends the streams, lets the exporters send
+    /// or store what they have, commits what is left.
     /// Takes less than 2 seconds.
     pub async fn stop(self) {
         let deadline = Instant::now() + GOODBYE_WITHIN;
@@ -131,14 +149,45 @@ impl Sidecar {
             }
         }
         self.background.iter().for_each(JoinHandle::abort);
+        self.exporters.stop(EXPORT_WITHIN).await;
         let last_commit = tokio::task::spawn_blocking(move || self.committer.stop());
-        if tokio::time::timeout(CLOSE_WITHIN, last_commit).await.is_err() {
+        if tokio::time::timeout(COMMIT_WITHIN, last_commit).await.is_err() {
             tracing::error!("the last measures could not be written in time");
         }
     }
 
     fn has_connected_cores(&self) -> bool {
         self.observatory.aggregate.view().cores.iter().any(|core| core.connected)
+    }
+}
+
+/// Starts the exporters that are switched on.
+fn start_exporters(options: &Options, aggregate: &Aggregate) -> Result<Exporters, StartError> {
+    let spooling: Vec<usize> = options.tracing.iter().map(|_| OTLP).collect();
+    let spool = if spooling.is_empty() { None } else { open_spool(options, aggregate, &spooling) };
+    let mut exporters = Exporters::new(aggregate.clone(), spool);
+    if let Some(tracing) = &options.tracing {
+        exporters.start(otlp::PLAN, Otlp::new(tracing)?);
+    }
+    Ok(exporters)
+}
+
+/// Opens the spool. One that cannot be opened never keeps the sidecar from starting: exporters then do without.
+fn open_spool(options: &Options, aggregate: &Aggregate, exporters: &[usize]) -> Option<Spool> {
+    let failed = || exporters.iter().map(|exporter| (EXPORT_FAILURES + exporter, 1)).collect::<Vec<_>>();
+    match Spool::open(&options.state_dir, options.spool_max_bytes) {
+        Ok(Opened { spool, set_aside }) => {
+            if let Some(path) = set_aside {
+                aggregate.count(&failed(), true);
+                tracing::error!(path = %path.display(), "the spool was damaged and is set aside; what it held is not exported");
+            }
+            Some(spool)
+        }
+        Err(error) => {
+            aggregate.count(&failed(), true);
+            tracing::error!("there is no spool, what fails to export is kept in memory only: {}", chain(&error));
+            None
+        }
     }
 }
 

@@ -53,11 +53,13 @@ pub fn log_line(config: &Config, level: Level, message: &str) -> String {
 
 fn options(config: &Config, serving: bool) -> TelemetryOptions {
     let observability = &config.observability;
+    let sentry = &observability.sentry;
     TelemetryOptions {
         socket: Some(observability.telemetry.socket.clone()),
         ring_records: observability.telemetry.ring_records,
         unsent_max_bytes: usize::try_from(observability.telemetry.unsent_max_bytes).unwrap_or(usize::MAX),
-        tracing_enabled: true,
+        // Spans are made for whoever takes them: the exporter of traces, and that of tool calls.
+        tracing_enabled: observability.tracing.enabled || (sentry.enabled && sentry.traces_sample_rate > 0.0),
         sample_rate: observability.tracing.sample_rate,
         slow_threshold: observability.tracing.slow_threshold,
         log_level: level(observability.log_level),

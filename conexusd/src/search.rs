@@ -6,7 +6,6 @@
 //!
 //! Search never sees MCP or JSON.
 
-pub mod batch;
 pub mod bm25;
 pub mod cache;
 pub mod filter;
@@ -40,7 +39,7 @@ use vector::QueryEmbedder;
 pub const TOP_K_MAX: usize = 100;
 
 /// Chunks that each lane brings for each part of the query.
-const LANE_LIMIT: usize = 300;
+pub const LANE_LIMIT: usize = 300;
 
 /// Compiled filters kept: each is a bit a file.
 const FILTERS_MAX: usize = 32;

@@ -76,7 +76,8 @@ pub fn embedder(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Embedd
     embed::build(options, telemetry.clone()).map_err(|error| error.to_string())
 }
 
-fn method(configured: SearchMethod) -> Method {
+/// What orders are made from, as configured.
+pub fn method(configured: SearchMethod) -> Method {
     match configured {
         SearchMethod::Full => Method::Full,
         SearchMethod::FullWithoutVectors => Method::FullWithoutVectors,

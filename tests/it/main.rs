@@ -5,6 +5,7 @@ mod tree;
 
 mod mcp;
 mod metrics;
+mod traces;
 mod ownership;
 mod odd_trees;
 mod command_line;

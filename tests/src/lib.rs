@@ -6,6 +6,7 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -17,6 +18,8 @@ pub mod stack;
 pub mod prometheus;
 pub mod alertmanager;
 pub mod webhook;
+pub mod jaeger;
+pub mod rotel;
 pub mod python;
 
 use std::path::PathBuf;

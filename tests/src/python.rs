@@ -13,6 +13,16 @@ pub fn interpreter() -> PathBuf {
     path
 }
 
+/// A file that came with a Python package.
+pub fn package_file(package: &str, name: &str) -> PathBuf {
+    let mut command = Command::new(interpreter());
+    command.args(["-c", "import importlib, sys; print(importlib.import_module(sys.argv[1]).__path__[0])", package]);
+    let output = run(command);
+    let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()).join(name);
+    assert!(path.exists(), "{} is not there: run `make backends`", path.display());
+    path
+}
+
 /// A command that runs a script of `tests/python`.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new(interpreter());

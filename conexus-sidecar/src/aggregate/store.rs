@@ -308,7 +308,8 @@ fn damaged(what: &str) -> redb::Error {
     redb::Error::Corrupted(what.into())
 }
 
-fn is_damage(error: &redb::Error) -> bool {
+/// Whether an error means that the file itself is no good.
+pub(crate) fn is_damage(error: &redb::Error) -> bool {
     match error {
         redb::Error::Corrupted(_)
         | redb::Error::UpgradeRequired(_)
@@ -323,13 +324,15 @@ fn is_damage(error: &redb::Error) -> bool {
     }
 }
 
-fn put_aside(path: &Path) -> io::Result<PathBuf> {
+/// Renames a damaged file; returns its new name.
+pub(crate) fn put_aside(path: &Path) -> io::Result<PathBuf> {
     let aside = path.with_extension(format!("redb.damaged-{}", unix_seconds()));
     std::fs::rename(path, &aside)?;
     Ok(aside)
 }
 
-fn create_private_dir(path: &Path) -> io::Result<()> {
+/// Makes a folder, and those above it, that only this user may enter.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

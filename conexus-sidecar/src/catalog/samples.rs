@@ -11,7 +11,7 @@ use super::{CONEXUSD, Fold, Kind, METRICS, Metric, Own, Part, SIDECAR, Source};
 use crate::aggregate::View;
 use crate::aggregate::exemplars::Exemplar;
 use crate::aggregate::tally::{CORE_DROPPED, DROPS, EXPORTERS, KINDS, REFUSED, SENT, SIDECAR_DROPPED};
-use crate::export::ExporterStates;
+use crate::export::{ExporterStates, OTLP};
 use crate::process::OwnStats;
 
 /// The state at one moment.
@@ -152,7 +152,8 @@ impl Sampler<'_> {
                 Shape::Histogram => {
                     counts[series] += cells[1..].iter().sum::<u64>();
                     add_cells(&mut histograms[series], cells);
-                    if self.metric.has_exemplars() {
+                    // An exemplar leads to a trace, so there must be somewhere to find it.
+                    if self.metric.has_exemplars() && self.moment.exporters[OTLP].enabled {
                         self.add_exemplars(&mut histograms[series], first);
                     }
                 }
@@ -212,7 +213,9 @@ impl Sampler<'_> {
                 let exporter = &self.moment.exporters[i];
                 Value::Number(f64::from(u8::from(exporter.enabled && exporter.up)))
             }),
-            Own::SpoolBytes => number(0.0),
+            Own::SpoolBytes => {
+                number(self.moment.exporters.iter().map(|exporter| exporter.spooled_bytes).sum::<u64>() as f64)
+            }
             Own::Lag => self.lag().map(|lag| self.one(Value::Number(lag))).into_iter().collect(),
             Own::ResidentBytes => number(stats.resident_bytes as f64),
             Own::OpenFds => number(stats.open_fds as f64),

@@ -116,7 +116,7 @@ mod tests {
         let log = v1::Log { message: "indexer started".into(), ..v1::Log::default() };
         let error = v1::Error { message: "boom".into(), method: "context_search".into(), ..v1::Error::default() };
         let records = [record::Record::Span(span), record::Record::Log(log), record::Record::Error(error)];
-        RecordBatch { epoch: 7, records: records.into_iter().map(|r| v1::Record { record: Some(r) }).collect() }
+        RecordBatch::new(7, records.into_iter().map(|r| v1::Record { record: Some(r) }).collect())
     }
 
     fn count(kinds: &[&str], contains: &str) -> usize {

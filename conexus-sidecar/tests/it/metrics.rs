@@ -40,11 +40,6 @@ async fn the_format_follows_accept_and_the_encoding_accept_encoding() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kept_span_is_the_exemplar_of_its_bucket() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
-    let mut core = Core::new(1);
-    let (mut stream, _) = core.connect(&options.socket).await;
     let span = v1::Span {
         trace_id: (1..=16).collect(),
         span_id: 0xfeed,
@@ -54,12 +49,22 @@ async fn a_kept_span_is_the_exemplar_of_its_bucket() {
         exemplar_series: Family::Searched.info().cell(SearchType::Hybrid.number()) as u32 + 1,
         ..v1::Span::default()
     };
-    core.report(&mut stream, vec![record::Record::Span(span)]).await;
-    let text = get(sidecar.metrics_address, "/metrics", OPENMETRICS).await.text();
     let expected = "conexus_vectorstore_search_duration_seconds_bucket{le=\"0.05\",search_type=\"hybrid\"} 0 \
                     # {trace_id=\"0102030405060708090a0b0c0d0e0f10\",span_id=\"000000000000feed\"} 0.03 1700000000.030";
-    assert!(text.lines().any(|line| line == expected), "{text}");
-    sidecar.stop().await;
+    // Where traces are exported to nowhere, there is nothing that an exemplar could lead to.
+    for exported in ["true", "false"] {
+        let folder = tempfile::tempdir().unwrap();
+        let settings =
+            [("observability.tracing.enabled", exported), ("observability.tracing.endpoint", "http://127.0.0.1:9")];
+        let options = Options::below_with(folder.path(), &settings).unwrap();
+        let sidecar = pipeline::start(&options).await.unwrap();
+        let mut core = Core::new(1);
+        let (mut stream, _) = core.connect(&options.socket).await;
+        core.report(&mut stream, vec![record::Record::Span(span.clone())]).await;
+        let text = get(sidecar.metrics_address, "/metrics", OPENMETRICS).await.text();
+        assert_eq!(text.lines().any(|line| line == expected), exported == "true", "{text}");
+        sidecar.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -55,8 +55,7 @@ impl Lexical {
     /// whatever its terms depend on; without line breaks), is made anew, empty.
     pub fn open(folder: &Path, identity: &str, threads: usize) -> Result<Self, IndexError> {
         let (schema, fields) = schema();
-        let opened =
-            Self::open_index(folder, &schema, Some(identity)).or_else(|_| Self::make_anew(folder, &schema));
+        let opened = Self::open_index(folder, &schema, Some(identity)).or_else(|_| Self::make_anew(folder, &schema));
         let (index, reader) = opened.map_err(IndexError::from_tantivy)?;
         let (folder, identity) = (folder.to_owned(), identity.to_owned());
         Ok(Self { index, reader, writer: None, fields, folder, identity, threads })

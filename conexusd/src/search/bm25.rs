@@ -5,6 +5,7 @@ use tantivy::schema::{Field, IndexRecordOption, Schema};
 use tantivy::{DocAddress, Searcher, Term};
 
 use super::query::Part;
+use crate::ablation::{Signal, off};
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 /// More terms than this are cut to the rarest: a pasted log of 10 kB is found by the words that only few chunks hold.
@@ -13,8 +14,13 @@ pub const TERMS_MAX: usize = 48;
 /// What a compound of two words weighs beside them.
 const COMPOUND_WEIGHT: f32 = 0.6;
 
-/// The fields of a chunk's document and their weights.
-const FIELDS: [(&str, f32); 4] = [("text", 1.0), ("path", 1.0), ("symbol", 0.6), ("scope", 0.3)];
+/// The fields of a chunk's document, their weights, and what switches them off.
+const FIELDS: [(&str, f32, Option<Signal>); 4] = [
+    ("text", 1.0, None),
+    ("path", 1.0, Some(Signal::PathField)),
+    ("symbol", 0.6, Some(Signal::SymbolField)),
+    ("scope", 0.3, Some(Signal::ScopeField)),
+];
 
 /// A term of the query and what the index knows of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +68,7 @@ pub fn search(
     limit: usize,
     keep: &dyn Fn(FileRow) -> bool,
 ) -> tantivy::Result<Vec<(ChunkRow, f32)>> {
-    if terms.is_empty() || limit == 0 {
+    if terms.is_empty() || limit == 0 || off(Signal::LexicalLane) {
         return Ok(Vec::new());
     }
     let searcher = snapshot.searcher();
@@ -87,7 +93,8 @@ pub fn search(
 /// The lexical fields and their weights. An index may do without any but the first.
 fn fields_of(schema: &Schema) -> tantivy::Result<Vec<(Field, f32)>> {
     let mut fields = vec![(schema.get_field(FIELDS[0].0)?, FIELDS[0].1)];
-    fields.extend(FIELDS[1..].iter().filter_map(|&(name, weight)| Some((schema.get_field(name).ok()?, weight))));
+    let on = FIELDS[1..].iter().filter(|(_, _, signal)| !signal.is_some_and(off));
+    fields.extend(on.filter_map(|&(name, weight, _)| Some((schema.get_field(name).ok()?, weight))));
     Ok(fields)
 }
 

@@ -1,3 +1,5 @@
+mod real;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -360,25 +362,4 @@ fn the_same_question_twice_gives_the_same_answer_from_the_cache() {
     std::fs::write(shop.index.root().join("c.py"), "def alpha():\n    return 3\n").expect("a file");
     shop.index.run(&Run::All, &Arc::new(RunControl::new())).expect("a run");
     assert!(ids(shop.ask(&cached)).iter().any(|id| id.starts_with("c.py")), "a moved index is asked again");
-}
-
-#[test]
-fn a_batch_answers_line_by_line_and_names_the_line_that_is_wrong() {
-    let shop = shop();
-    let mut output = Vec::new();
-    let input = "{\"id\":\"1\",\"query\":\"Cart\"}\n\n{\"id\":\"2\",\"query\":\"refund\",\"extra\":0}\n";
-    let answered = batch::run(&shop.engine, &Telemetry::detached(), input.as_bytes(), &mut output, 5).expect("answers");
-    assert_eq!(answered, 2);
-    let lines: Vec<serde_json::Value> = String::from_utf8(output)
-        .expect("UTF-8")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(lines[0]["id"], "1");
-    assert_eq!(lines[0]["results"][0]["path"], "src/cart.py");
-    assert_eq!(lines[1]["results"][0]["path"], "src/payment/refund.py");
-    assert!(lines.iter().all(|line| line["ms"].as_f64().is_some_and(|ms| ms > 0.0)));
-    let error =
-        batch::run(&shop.engine, &Telemetry::detached(), "{}\n".as_bytes(), Vec::new(), 5).expect_err("an error");
-    assert!(error.to_string().contains("line 1"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::cache::Lru;
+use crate::ablation::{Signal, off};
 use crate::index::embed::{EmbedError, Embedder};
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
@@ -50,7 +51,7 @@ pub fn search(
     limit: usize,
     keep: &dyn Fn(FileRow) -> bool,
 ) -> Vec<(ChunkRow, f32)> {
-    if vector.iter().all(|&x| x == 0.0) {
+    if vector.iter().all(|&x| x == 0.0) || off(Signal::SemanticLane) {
         return Vec::new();
     }
     let mut hits = snapshot.nearest(vector, limit, keep);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::error::Mistake;
 use crate::load::Origin;
 use crate::parse::host;
-use crate::settings::{Config, OPENAI_URL, Provider};
+use crate::settings::{Config, OPENAI_URL, Provider, Tracing, TracingProtocol};
 
 /// One rule: the keys it reads, the first of which it is about, and what it finds wrong with them.
 struct Rule {
@@ -76,6 +76,19 @@ const REFUSED: &[Rule] = &[
         },
     },
     Rule {
+        reads: &["observability.tracing.endpoint", "observability.tracing.enabled", "observability.tracing.protocol"],
+        find: |config| {
+            let Tracing { enabled, endpoint, protocol, .. } = &config.observability.tracing;
+            (*enabled && *protocol == TracingProtocol::Grpc && !endpoint.path().is_empty()).then(|| {
+                format!(
+                    "observability.tracing.endpoint is {endpoint}, but OTLP over gRPC has no path: leave out {}, or set \
+                     observability.tracing.protocol to http",
+                    endpoint.path()
+                )
+            })
+        },
+    },
+    Rule {
         reads: &["observability.sentry.enabled", "observability.sentry.dsn"],
         find: |config| {
             let sentry = &config.observability.sentry;
@@ -123,6 +136,23 @@ const REFUSED: &[Rule] = &[
 ];
 
 const ODD: &[Rule] = &[
+    Rule {
+        reads: &["observability.tracing.endpoint", "observability.tracing.enabled", "observability.tracing.protocol"],
+        find: |config| {
+            let Tracing { enabled, endpoint, protocol, .. } = &config.observability.tracing;
+            let (here, other) = match protocol {
+                TracingProtocol::Http => (4318, 4317),
+                TracingProtocol::Grpc => (4317, 4318),
+            };
+            (*enabled && endpoint.port() == other).then(|| {
+                format!(
+                    "observability.tracing.endpoint is {endpoint}, and observability.tracing.protocol is {}: collectors take that \
+                     on port {here} as a rule, and the other protocol on {other}",
+                    protocol.as_str()
+                )
+            })
+        },
+    },
     Rule {
         reads: &["auth.tokens", "auth.enabled"],
         find: |config| {

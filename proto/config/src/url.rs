@@ -50,6 +50,11 @@ impl HttpUrl {
         &self.parts.host
     }
 
+    /// The path without a slash at its end: empty or beginning with one.
+    pub fn path(&self) -> &str {
+        self.parts.path.trim_end_matches('/')
+    }
+
     /// The port, as written or the scheme's own.
     pub fn port(&self) -> u16 {
         self.parts.port.unwrap_or(if self.parts.https { 443 } else { 80 })
@@ -170,7 +175,7 @@ mod tests {
         let url = HttpUrl::parse("HTTPS://user:pa@ss@Example.com:8443/otlp/").unwrap();
         assert_eq!(url.to_string(), "https://***@Example.com:8443/otlp");
         assert_eq!(format!("{url:?}"), "https://***@Example.com:8443/otlp");
-        assert_eq!((url.is_https(), url.host(), url.port()), (true, "Example.com", 8443));
+        assert_eq!((url.is_https(), url.host(), url.port(), url.path()), (true, "Example.com", 8443, "/otlp"));
         assert_eq!(url.as_str(), "HTTPS://user:pa@ss@Example.com:8443/otlp");
         let v6 = HttpUrl::parse("http://[::1]").unwrap();
         assert_eq!((v6.host(), v6.port(), v6.to_string().as_str()), ("::1", 80, "http://[::1]"));

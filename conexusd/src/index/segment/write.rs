@@ -32,7 +32,16 @@ impl<'a> SegmentWriter<'a> {
         let file = File::create(&partial).map_err(|source| IndexError::io(&partial, source))?;
         let mut out = BufWriter::with_capacity(1 << 18, file);
         out.write_all(&[0; HEADER_BYTES]).map_err(|source| IndexError::io(&partial, source))?;
-        Ok(Self { stop, ask_at: ASK_BYTES, out, at: HEADER_BYTES as u64, sections: [(0, 0); SECTIONS], next: 0, path: path.to_owned(), partial })
+        Ok(Self {
+            stop,
+            ask_at: ASK_BYTES,
+            out,
+            at: HEADER_BYTES as u64,
+            sections: [(0, 0); SECTIONS],
+            next: 0,
+            path: path.to_owned(),
+            partial,
+        })
     }
 
     /// Starts the next section, which must be `section`.

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use super::Evidence;
 use super::candidates::Candidate;
 use super::paths;
+use crate::ablation::{Signal, off};
 use crate::index::classify::SourceType;
 use crate::index::tokenize;
 use crate::search::bm25::WeightedTerm;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 18;
+pub const FEATURES: usize = 20;
 
 /// What each feature is. Those marked with `*` are divided by the query's greatest. All are multiplied by the standing of
 /// the file's path, which is less than 1 for tests, examples, and what is vendored, generated or kept for old callers:
@@ -35,6 +36,8 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "depth",         // folders / 10
     "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
     "bm25_named",    // * BM25 of the whole file, a word in the path counting as four in the text
+    "bm25_best",     // * best BM25 score of a found chunk
+    "named_share",   // share of its chunks that define a named thing: low for what only wires or lists
 ];
 
 /// Places of the features that are made from others, or scaled.
@@ -43,7 +46,7 @@ const BASE_RANK: usize = 1;
 const FUSED: usize = 2;
 const STEM_SHARE: usize = 5;
 const DEFINITION: usize = 7;
-const SCALED: [usize; 5] = [BASE, FUSED, 3, 4, 17];
+const SCALED: [usize; 6] = [BASE, FUSED, 3, 4, 17, 18];
 
 /// Chunks of a file whose symbols are looked at: more say nothing of it.
 const SYMBOL_CHUNKS_MAX: u32 = 128;
@@ -80,6 +83,9 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
 }
 
 fn standing(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
+    if off(Signal::Standing) {
+        return 1.0;
+    }
     paths::standing(&evidence.snapshot.file(candidate.file), evidence.query.wants_tests)
 }
 
@@ -112,8 +118,8 @@ fn describe(
         words.share_of(stem),
         (1.0 + view.lines as f32).ln() / 10.0,
         candidate.place.map_or(0.0, |place| place.strength),
-        symbols.0,
-        symbols.1,
+        symbols.best,
+        symbols.all,
         words.coverage(&mut |emit| split_words(view.path, emit)),
         words.coverage(&mut |emit| split_words(stem, emit)),
         f32::from(u8::from(is_docs)),
@@ -122,6 +128,8 @@ fn describe(
         view.path.matches('/').count() as f32 / 10.0,
         mentions(evidence, stem),
         file_bm25(evidence, candidate, words),
+        candidate.chunks.iter().map(|found| found.bm25).fold(0.0, f32::max),
+        symbols.named_share,
     ]
 }
 
@@ -156,8 +164,13 @@ fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate], standings: &
     let top = rows.iter().map(|row| row[FUSED]).fold(f32::MIN_POSITIVE, f32::max);
     let top_sum = candidates.iter().map(sum).fold(f32::MIN_POSITIVE, f32::max);
     for ((row, candidate), standing) in rows.iter_mut().zip(candidates).zip(standings) {
-        let boosts = STEM_BOOST * row[STEM_SHARE] + DEFINITION_BOOST * row[DEFINITION];
-        row[BASE] = (row[FUSED] + top * (COHERENCE * sum(candidate) / top_sum + boosts)) * standing;
+        let parts = [
+            (Signal::Coherence, COHERENCE * sum(candidate) / top_sum),
+            (Signal::StemBoost, STEM_BOOST * row[STEM_SHARE]),
+            (Signal::DefinitionBoost, DEFINITION_BOOST * row[DEFINITION]),
+        ];
+        let boosts: f32 = parts.iter().filter(|(signal, _)| !off(*signal)).map(|(_, part)| part).sum();
+        row[BASE] = (row[FUSED] + top * boosts) * standing;
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&a, &b| rows[b][BASE].total_cmp(&rows[a][BASE]));
@@ -191,16 +204,26 @@ fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWo
     evidence.terms.iter().map(score).sum()
 }
 
-/// The coverage of the query by the best symbol, and by all symbols together.
-fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> (f32, f32) {
+/// What the names of a file's chunks say.
+struct Symbols {
+    /// The coverage of the query by the best of them.
+    best: f32,
+    /// By all of them together.
+    all: f32,
+    /// The share of the chunks that have one.
+    named_share: f32,
+}
+
+fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> Symbols {
     let view = evidence.snapshot.file(candidate.file);
     let first = view.first_chunk.0;
-    let (mut best, mut seen) = (0.0_f32, vec![false; words.weights.len()]);
+    let (mut best, mut seen, mut named) = (0.0_f32, vec![false; words.weights.len()], 0_u32);
     for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
         let chunk = evidence.snapshot.chunk(crate::index::snapshot::ChunkRow(row));
         if chunk.symbol.is_empty() {
             continue;
         }
+        named += 1;
         let (mut covered, mut count) = (0.0, 0_u32);
         let mut own: Vec<usize> = Vec::new();
         split_words(chunk.symbol, &mut |word| {
@@ -220,7 +243,11 @@ fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut 
         }
     }
     let all: f32 = seen.iter().zip(&words.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
-    (best, if words.total > 0.0 { all / words.total } else { 0.0 })
+    Symbols {
+        best,
+        all: if words.total > 0.0 { all / words.total } else { 0.0 },
+        named_share: named as f32 / view.chunks.max(1) as f32,
+    }
 }
 
 /// The query's words and a memory of which words of names are among them.

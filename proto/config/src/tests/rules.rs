@@ -105,3 +105,18 @@ fn a_rule_names_where_the_value_came_from() {
     let error = load(&sandbox.inputs(&[])).unwrap_err().to_string();
     assert!(error.contains("config.yml:3: server.host is \"0.0.0.0\""), "{error}");
 }
+
+#[test]
+fn the_endpoint_of_traces_must_fit_the_protocol() {
+    let on = ("CONEXUS_TRACING_ENABLED", "true");
+    let grpc = ("CONEXUS_TRACING_PROTOCOL", "grpc");
+    let at = |url| ("CONEXUS_TRACING_ENDPOINT", url);
+    assert!(accepts(&[on]).is_empty() && accepts(&[on, grpc]).is_empty());
+    assert!(accepts(&[on, at("https://gateway.example.com/otlp")]).is_empty());
+    refuses(&[on, grpc, at("http://localhost:4317/v1/traces")], "has no path: leave out /v1/traces");
+    refuses(&[on, at("localhost:4318")], "observability.tracing.endpoint");
+    let warned = accepts(&[on, at("http://localhost:4317")]);
+    assert!(warned.len() == 1 && warned[0].contains("on port 4318 as a rule"), "{warned:?}");
+    let warned = accepts(&[on, grpc, at("http://localhost:4318")]);
+    assert!(warned.len() == 1 && warned[0].contains("on port 4317 as a rule"), "{warned:?}");
+}

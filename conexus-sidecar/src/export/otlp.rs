@@ -1,0 +1,173 @@
+//! OTLP: how do kept traces reach a collector?
+//!
+//! Spans are translated from the channel's form to OTLP's ([`translate`]) and sent over HTTP ([`http`]) or gRPC
+//! ([`grpc`]), compressed. No SDK is in between: ids, times and the decision to keep were made in the core, and only
+//! the answer itself tells what may be repeated and what the collector did not take.
+
+pub mod translate;
+pub mod http;
+pub mod grpc;
+
+use std::time::Duration;
+
+use axum::http::{HeaderValue, Uri};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use conexus_config::settings::Tracing;
+use conexus_config::{HttpUrl, TracingProtocol};
+use conexus_proto::facts::RecordKind;
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+
+use self::grpc::Grpc;
+use self::http::Http;
+use self::translate::Translator;
+use super::OTLP;
+use super::outlet::{Limits, Piece};
+use super::worker::{Destination, Plan, SendError, Sent};
+
+/// What the exporter of traces is like.
+pub const PLAN: Plan = Plan {
+    number: OTLP,
+    wanted: &[RecordKind::Span],
+    queue: Limits { records: 32_768, bytes: 16 << 20 },
+    // Collectors take 4 MiB over gRPC unless told otherwise.
+    chunk: Limits { records: 512, bytes: 1 << 20 },
+    linger: Duration::from_millis(200),
+    timeout: Duration::from_secs(10),
+    failure: "trace export failed",
+    spool: true,
+};
+
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why traces cannot be exported at all.
+#[derive(Debug, thiserror::Error)]
+#[error("observability.tracing.endpoint is {endpoint}: {problem}")]
+pub struct OtlpError {
+    endpoint: String,
+    problem: String,
+}
+
+impl OtlpError {
+    fn new(endpoint: &HttpUrl, problem: impl ToString) -> Self {
+        Self { endpoint: endpoint.to_string(), problem: problem.to_string() }
+    }
+}
+
+/// A collector.
+pub struct Otlp {
+    translator: Translator,
+    transport: Transport,
+}
+
+enum Transport {
+    Http(Http),
+    Grpc(Grpc),
+}
+
+impl Otlp {
+    /// The collector that is configured. Connects when there is something to send.
+    pub fn new(tracing: &Tracing) -> Result<Self, OtlpError> {
+        let transport = match tracing.protocol {
+            TracingProtocol::Http => Transport::Http(Http::new(&tracing.endpoint)?),
+            TracingProtocol::Grpc => Transport::Grpc(Grpc::new(&tracing.endpoint)?),
+        };
+        Ok(Self { translator: Translator::new(), transport })
+    }
+
+    async fn export(&mut self, request: ExportTraceServiceRequest) -> Result<Sent, SendError> {
+        let response = match &mut self.transport {
+            Transport::Http(http) => http.export(request).await,
+            Transport::Grpc(grpc) => grpc.export(request).await,
+        }?;
+        Ok(sent(response))
+    }
+}
+
+impl Destination for Otlp {
+    async fn send(&mut self, pieces: &[Piece]) -> Result<Sent, SendError> {
+        let request = self.translator.request(pieces);
+        self.export(request).await
+    }
+
+    /// A request without spans: a collector answers it, and nothing is stored.
+    async fn probe(&mut self) -> Result<Sent, SendError> {
+        self.export(ExportTraceServiceRequest::default()).await
+    }
+}
+
+fn sent(response: ExportTraceServiceResponse) -> Sent {
+    let partial = response.partial_success.filter(|partial| partial.rejected_spans > 0);
+    Sent { refused: partial.map(|partial| (partial.rejected_spans.unsigned_abs(), partial.error_message)) }
+}
+
+/// A URL without user and password, and the header that carries those instead.
+fn without_credentials(url: &HttpUrl) -> Result<(Uri, Option<HeaderValue>), OtlpError> {
+    let fail = |problem: &str| OtlpError::new(url, problem);
+    let text = url.as_str();
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| fail("it has no scheme"))?;
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (user, address) = match authority.rsplit_once('@') {
+        Some((user, address)) => (Some(user), address),
+        None => (None, authority),
+    };
+    let uri = format!("{}://{address}{path}", scheme.to_ascii_lowercase());
+    let uri = uri.parse().map_err(|_| fail("it is no URL"))?;
+    let header = user.map(|user| {
+        let basic = format!("Basic {}", BASE64_STANDARD.encode(percent_decoded(user)));
+        let mut value = HeaderValue::from_str(&basic).expect("base64 is plain text");
+        value.set_sensitive(true);
+        value
+    });
+    Ok((uri, header))
+}
+
+fn percent_decoded(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_url_and_become_a_header() {
+        let url = HttpUrl::parse("https://user:p%40ss@example.com:4318/otlp").unwrap();
+        let (uri, header) = without_credentials(&url).unwrap();
+        assert_eq!(uri.to_string(), "https://example.com:4318/otlp");
+        let header = header.unwrap();
+        assert_eq!(header.to_str().unwrap(), format!("Basic {}", BASE64_STANDARD.encode("user:p@ss")));
+        assert!(!format!("{header:?}").contains("Basic"));
+        let url = HttpUrl::parse("http://[::1]:4318").unwrap();
+        let (uri, header) = without_credentials(&url).unwrap();
+        assert_eq!((uri.authority().unwrap().as_str(), header), ("[::1]:4318", None));
+    }
+
+    #[test]
+    fn spans_that_a_collector_did_not_take_are_told() {
+        use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+        let answer = |rejected_spans, error_message: &str| ExportTraceServiceResponse {
+            partial_success: Some(ExportTracePartialSuccess { rejected_spans, error_message: error_message.into() }),
+        };
+        assert_eq!(sent(answer(3, "too old")).refused, Some((3, "too old".into())));
+        assert_eq!(sent(answer(0, "a warning")).refused, None);
+        assert_eq!(sent(ExportTraceServiceResponse::default()).refused, None);
+    }
+}

@@ -1,0 +1,231 @@
+//! Translate: how does a span of the channel look in OTLP?
+//!
+//! One resource for each core, with the attributes that OpenTelemetry's semantic conventions give a service. What a
+//! span says of itself was chosen in the core and is passed on as it is.
+
+use conexus_proto::v1::{self, attribute, record};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+
+use crate::export::outlet::Piece;
+
+/// The version of the semantic conventions that names of attributes follow.
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
+/// The service that traces are about.
+pub const SERVICE: &str = "conexus";
+/// What made the spans.
+const SCOPE: &str = "conexusd";
+/// The trace is kept.
+const SAMPLED: u32 = 1;
+
+/// Makes requests.
+pub struct Translator {
+    host: Option<String>,
+}
+
+impl Default for Translator {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Translator {
+    /// Spans of cores on this host.
+    pub fn new() -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        Self { host: host.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()) }
+    }
+
+    /// A request with all spans of these pieces.
+    pub fn request(&self, pieces: &[Piece]) -> ExportTraceServiceRequest {
+        let mut cores: Vec<(u64, Vec<Span>)> = Vec::new();
+        for piece in pieces {
+            let spans = piece.records().filter_map(|record| match &record.record {
+                Some(record::Record::Span(found)) => Some(span(found)),
+                _ => None,
+            });
+            match cores.iter_mut().find(|(epoch, _)| *epoch == piece.epoch()) {
+                Some((_, known)) => known.extend(spans),
+                None => cores.push((piece.epoch(), spans.collect())),
+            }
+        }
+        let resource_spans = cores.into_iter().map(|(epoch, spans)| self.resource_spans(epoch, spans)).collect();
+        ExportTraceServiceRequest { resource_spans }
+    }
+
+    fn resource_spans(&self, epoch: u64, spans: Vec<Span>) -> ResourceSpans {
+        let scope = InstrumentationScope {
+            name: SCOPE.into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            ..InstrumentationScope::default()
+        };
+        ResourceSpans {
+            resource: Some(Resource { attributes: self.resource(epoch), ..Resource::default() }),
+            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, schema_url: SCHEMA_URL.into() }],
+            schema_url: SCHEMA_URL.into(),
+        }
+    }
+
+    fn resource(&self, epoch: u64) -> Vec<KeyValue> {
+        let mut attributes = vec![
+            text("service.name", SERVICE),
+            // Both processes are of one version: the channel takes no other.
+            text("service.version", env!("CARGO_PKG_VERSION")),
+            text("service.instance.id", &format!("{epoch:016x}")),
+        ];
+        attributes.extend(self.host.as_ref().map(|host| text("host.name", host)));
+        attributes
+    }
+}
+
+fn span(span: &v1::Span) -> Span {
+    let remote = if span.parent_is_remote { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
+    Span {
+        trace_id: span.trace_id.clone(),
+        span_id: id(span.span_id),
+        trace_state: String::new(),
+        parent_span_id: id(span.parent_span_id),
+        flags: SAMPLED | SpanFlags::ContextHasIsRemoteMask as u32 | remote,
+        name: span.name.clone(),
+        kind: match span.kind() {
+            v1::SpanKind::Internal => SpanKind::Internal,
+            v1::SpanKind::Server => SpanKind::Server,
+            v1::SpanKind::Client => SpanKind::Client,
+        } as i32,
+        start_time_unix_nano: nanos(span.start_unix_nanos),
+        end_time_unix_nano: nanos(span.start_unix_nanos).saturating_add(span.duration_nanos),
+        attributes: attributes(&span.attributes),
+        events: span.events.iter().map(event).collect(),
+        links: span.links.iter().map(link).collect(),
+        // What went well has no status: `Ok` is for people to set.
+        status: span.error.then(|| Status { message: span.error_message.clone(), code: StatusCode::Error as i32 }),
+        ..Span::default()
+    }
+}
+
+fn event(event: &v1::SpanEvent) -> Event {
+    Event {
+        time_unix_nano: nanos(event.unix_nanos),
+        name: event.name.clone(),
+        attributes: attributes(&event.attributes),
+        ..Event::default()
+    }
+}
+
+fn link(link: &v1::SpanLink) -> Link {
+    let flags = SpanFlags::ContextHasIsRemoteMask as u32;
+    Link { trace_id: link.trace_id.clone(), span_id: id(link.span_id), flags, ..Link::default() }
+}
+
+fn attributes(attributes: &[v1::Attribute]) -> Vec<KeyValue> {
+    let known = attributes.iter().filter_map(|attribute| {
+        let value = match attribute.value.as_ref()? {
+            attribute::Value::Text(text) => any_value::Value::StringValue(text.clone()),
+            attribute::Value::Integer(integer) => any_value::Value::IntValue(*integer),
+            attribute::Value::Number(number) => any_value::Value::DoubleValue(*number),
+            attribute::Value::Flag(flag) => any_value::Value::BoolValue(*flag),
+        };
+        Some(key_value(&attribute.key, value))
+    });
+    known.collect()
+}
+
+fn text(key: &str, value: &str) -> KeyValue {
+    key_value(key, any_value::Value::StringValue(value.to_owned()))
+}
+
+fn key_value(key: &str, value: any_value::Value) -> KeyValue {
+    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+/// A span's id; none at all for 0.
+fn id(id: u64) -> Vec<u8> {
+    if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() }
+}
+
+fn nanos(unix_nanos: i64) -> u64 {
+    u64::try_from(unix_nanos).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use conexus_proto::facts::RecordKind;
+
+    use super::*;
+    use crate::export::RecordBatch;
+
+    fn piece(epoch: u64, spans: &[v1::Span]) -> Piece {
+        let records = spans.iter().map(|span| v1::Record { record: Some(record::Record::Span(span.clone())) });
+        Piece::whole(RecordBatch::new(epoch, records.collect()), &[RecordKind::Span])
+    }
+
+    fn attribute(key: &str, value: attribute::Value) -> v1::Attribute {
+        v1::Attribute { key: key.into(), value: Some(value) }
+    }
+
+    #[test]
+    fn a_span_keeps_everything_it_has() {
+        let all = v1::Span {
+            trace_id: vec![7; 16],
+            span_id: 0x0102,
+            parent_span_id: 0x0a,
+            name: "mcp.search".into(),
+            start_unix_nanos: 1_000,
+            duration_nanos: 234,
+            kind: v1::SpanKind::Server.into(),
+            error: true,
+            error_message: "it broke".into(),
+            attributes: vec![
+                attribute("text", attribute::Value::Text("t".into())),
+                attribute("integer", attribute::Value::Integer(-3)),
+                attribute("number", attribute::Value::Number(0.5)),
+                attribute("flag", attribute::Value::Flag(true)),
+            ],
+            events: vec![v1::SpanEvent { name: "retry".into(), unix_nanos: 1_100, attributes: vec![] }],
+            links: vec![v1::SpanLink { trace_id: vec![9; 16], span_id: 5 }],
+            parent_is_remote: true,
+            ..v1::Span::default()
+        };
+        let out = span(&all);
+        assert_eq!((out.trace_id, out.span_id), (vec![7; 16], vec![0, 0, 0, 0, 0, 0, 1, 2]));
+        assert_eq!(out.parent_span_id, [0, 0, 0, 0, 0, 0, 0, 10]);
+        assert_eq!((out.kind, out.flags), (SpanKind::Server as i32, 0x301));
+        assert_eq!((out.start_time_unix_nano, out.end_time_unix_nano), (1_000, 1_234));
+        assert_eq!(out.status, Some(Status { message: "it broke".into(), code: StatusCode::Error as i32 }));
+        let values: Vec<_> = out.attributes.into_iter().map(|pair| pair.value.unwrap().value.unwrap()).collect();
+        use any_value::Value::{BoolValue, DoubleValue, IntValue, StringValue};
+        assert_eq!(values, [StringValue("t".into()), IntValue(-3), DoubleValue(0.5), BoolValue(true)]);
+        assert_eq!((out.events[0].name.as_str(), out.events[0].time_unix_nano), ("retry", 1_100));
+        assert_eq!((out.links[0].trace_id.as_slice(), out.links[0].span_id[7]), (&[9; 16][..], 5));
+    }
+
+    #[test]
+    fn a_root_that_went_well_has_no_parent_and_no_status() {
+        let out = span(&v1::Span { span_id: 1, ..v1::Span::default() });
+        assert_eq!((out.parent_span_id.len(), out.status, out.flags), (0, None, 0x101));
+    }
+
+    #[test]
+    fn each_core_is_an_instance_of_the_service() {
+        let one = v1::Span { span_id: 1, ..v1::Span::default() };
+        let pieces = [piece(1, &[one.clone(), one.clone()]), piece(2, &[one.clone()]), piece(1, &[one])];
+        let request = Translator::new().request(&pieces);
+        let counts: Vec<usize> = request.resource_spans.iter().map(|core| core.scope_spans[0].spans.len()).collect();
+        assert_eq!(counts, [3, 1]);
+        let resource = request.resource_spans[1].resource.as_ref().unwrap();
+        let value = |key: &str| {
+            let pair = resource.attributes.iter().find(|pair| pair.key == key)?;
+            match pair.value.as_ref()?.value.as_ref()? {
+                any_value::Value::StringValue(text) => Some(text.clone()),
+                _ => None,
+            }
+        };
+        assert_eq!(value("service.name").as_deref(), Some("conexus"));
+        assert_eq!(value("service.instance.id").as_deref(), Some("0000000000000002"));
+        assert_eq!(value("service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    }
+}
