@@ -27,6 +27,7 @@ import random
 import re
 import sys
 
+from excluded import Exclusion
 from languages import LANGUAGES, Language, language_of
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -62,6 +63,9 @@ def main() -> int:
     manifest = json.loads((args.data / "manifest.json").read_text())
     pairs, seen, copies = [], set(), 0
     keys = sorted(key for key, entry in manifest.items() if entry.get("files"))
+    exclusion = Exclusion()
+    if forbidden := [key for key in keys if exclusion.package(key.split("/", 1)[1])]:
+        raise SystemExit(f"{args.data} holds packages that may not be trained on: {', '.join(forbidden)}")
     main_language = {key: max(manifest[key]["languages"].items(), key=lambda item: item[1] * (item[0] != "readme"))[0] for key in keys}
     packages = collections.Counter(main_language.values())
     named = held_out_names()

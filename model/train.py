@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training: pairs in, a table out.
 
-usage: train.py DATA OUT [--tokens N] [--epochs N] [--seed N] [--rate R] [--threads-note]
+usage: train.py DATA OUT [--seed N] [--tokens N] [--epochs N] [--rate R] [--mined SHARE]
        train.py --average OUT RUN [RUN ...]
 
 Reads DATA/pairs.jsonl (see pairs.py) and writes OUT/model.safetensors, OUT/vocab.txt, OUT/float.npz, and OUT/start/, the
@@ -26,10 +26,10 @@ from evaluate import held_out_ndcg
 from table import LIBRARY, Table, Tokenizer
 
 WIDTH = 256
-HALF = 64
+HALF = 128
 BATCH = 512
 # A language's pairs in one pass, at most; smaller ones are taken twice.
-LANGUAGE_MAX = 24_000
+LANGUAGE_MAX = 60_000
 LANGUAGE_TWICE = 9_000
 KIND_SHARES = {"name": 0.35, "inline": 0.8}
 TEMPLATES = [
@@ -54,10 +54,10 @@ def main() -> int:
     parser.add_argument("data", type=pathlib.Path, nargs="?")
     parser.add_argument("out", type=pathlib.Path, nargs="?")
     parser.add_argument("--tokens", type=int, default=32_000)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--scale", type=float, default=20)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--scale", type=float, default=24)
     parser.add_argument("--variants", type=float, default=0.12)
     parser.add_argument("--mined", type=float, default=0, help="share of the rows that hold look-alikes, from the second epoch on")
     parser.add_argument("--language-max", type=int, default=LANGUAGE_MAX)
@@ -136,7 +136,7 @@ def run(table, pairs, held, args, rng):
 
 
 def epoch_order(pairs, rng, half, most) -> np.ndarray:
-    """Pair numbers in blocks: 64 of one package, then 64 of another; languages and kinds balanced."""
+    """Pair numbers in blocks: `half` of one package, then `half` of another; languages and kinds balanced."""
     languages = collections.defaultdict(list)
     for number, pair in enumerate(pairs):
         if rng.random() < KIND_SHARES.get(pair["kind"], 1):
