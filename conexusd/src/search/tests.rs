@@ -121,7 +121,8 @@ fn each_method_asks_only_the_lanes_that_it_names() {
 fn a_fused_order_shows_each_file_before_any_file_twice() {
     let own = own_sources();
     let options = Options { method: Method::Fused, ..Options::default() };
-    let engine = SearchEngine::new(options, own.index.current(), Arc::clone(own.index.embedder()), Telemetry::detached());
+    let engine =
+        SearchEngine::new(options, own.index.current(), Arc::clone(own.index.embedder()), Telemetry::detached());
     let asked = SearchRequest { top_k: 100, ..request("how are vectors and words fused into one order") };
     let response = engine.search(&asked, &mut engine.telemetry.trace("mcp.search")).expect("an answer");
     let paths: Vec<&str> = response.results.iter().map(|result| result.path.as_str()).collect();
