@@ -4,16 +4,12 @@ use super::features::FEATURES;
 use crate::search::query::{Query, QueryKind};
 
 /// For descriptions.
-const PROSE: [f32; FEATURES] = [
-    0.15, 0.15, 0.26, 0.46, 0.35, 0.01, 0.31, 0.24, 0.13, 0.13, 0.18, 0.14, -0.43, -0.43, -0.27, -0.35, 0.30, 0.31,
-    0.31, -0.03,
-];
+const PROSE: [f32; FEATURES] =
+    [0.17, 0.22, 0.19, 0.50, 0.23, 0.03, 0.29, 0.28, 0.14, 0.15, 0.20, 0.19, -0.41, -0.42, -0.27, -0.42, 0.29, 0.41];
 
 /// For one named thing.
-const SYMBOL: [f32; FEATURES] = [
-    0.14, 0.18, 0.18, 0.19, 0.19, 0.13, 0.21, 0.20, 0.01, -0.02, 0.09, 0.09, -0.32, -0.30, -0.20, -0.21, 0.28, 0.27,
-    0.14, 0.04,
-];
+const SYMBOL: [f32; FEATURES] =
+    [0.15, 0.19, 0.18, 0.21, 0.20, 0.13, 0.21, 0.20, 0.03, -0.03, 0.09, 0.10, -0.31, -0.30, -0.20, -0.21, 0.28, 0.28];
 
 /// The weights for a query.
 pub(super) fn of(query: &Query) -> &'static [f32; FEATURES] {
