@@ -67,7 +67,8 @@ def vocabulary(pairs, known: list[str], size: int) -> tuple[list[str], np.ndarra
     for word, count in words.items():
         for piece in cut(word, candidates):
             counts[piece] += count
-    ranked = [token for token, _ in counts.most_common() if token not in singles]
+    # Ties by name, so that every run finds the same vocabulary.
+    ranked = [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if token not in singles]
     tokens = sorted(singles) + ranked[: size - len(singles)]
     shares = np.array([counts[token] / documents for token in tokens])
     return tokens, shares
