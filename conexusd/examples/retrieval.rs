@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Parser;
+use conexus_config::settings::SearchMethod;
 use conexusd::ablation::Signal;
 use conexusd::index::chunk::Kind;
 use conexusd::index::embed::{EmbedderOptions, StaticOptions, build};
 use conexusd::index::run::{Run, RunControl};
 use conexusd::index::snapshot::FileRow;
 use conexusd::index::{Index, IndexOptions};
-use conexusd::search::{LANE_LIMIT, Options, SearchEngine, SearchRequest, SearchResult, bm25, query, vector};
+use conexusd::search::{LANE_LIMIT, Method, Options, SearchEngine, SearchRequest, SearchResult, bm25, query, vector};
 use conexusd::telemetry::Telemetry;
 use serde_json::{Value, json};
 
@@ -51,6 +52,12 @@ struct Arguments {
     /// Print where the time goes
     #[arg(long)]
     times: bool,
+    /// A folder with another embedding table than the built-in one; needs a database of its own
+    #[arg(long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// What orders are made from, as in the setting `search.method`
+    #[arg(long, value_name = "METHOD", default_value = "full", value_parser = method)]
+    method: Method,
     /// Signals to switch off, separated by commas (a build with the feature `ablation`)
     #[arg(long, value_name = "SIGNALS", value_delimiter = ',', value_parser = signal)]
     without: Vec<Signal>,
@@ -59,8 +66,8 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     switch_off(&arguments.without)?;
-    let mut results = arguments.results.map(File::create).transpose()?.map(BufWriter::new);
-    let mut features = arguments.features.map(File::create).transpose()?.map(BufWriter::new);
+    let mut results = arguments.results.as_ref().map(File::create).transpose()?.map(BufWriter::new);
+    let mut features = arguments.features.as_ref().map(File::create).transpose()?.map(BufWriter::new);
     let mut by_root: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
     for line in std::fs::read_to_string(&arguments.queries)?.lines() {
         let query: Value = serde_json::from_str(line)?;
@@ -68,7 +75,7 @@ fn main() -> anyhow::Result<()> {
     }
     let mut missed = 0;
     for ((repo, root), queries) in by_root {
-        let repository = Repository::open(&arguments.corpora.join(&repo).join(&root), &arguments.database, &root)?;
+        let repository = Repository::open(&arguments, &arguments.corpora.join(&repo).join(&root), &root)?;
         if let Some(results) = &mut results {
             repository.answer(&queries, results)?;
         }
@@ -104,6 +111,11 @@ fn signal(name: &str) -> Result<Signal, String> {
     found.map(|(signal, _)| *signal).ok_or_else(|| format!("signals are {}", known()))
 }
 
+fn method(word: &str) -> Result<Method, String> {
+    let found = SearchMethod::from_word(word).map(conexusd::wiring::method);
+    found.ok_or_else(|| format!("methods are {}", SearchMethod::WORDS.join(", ")))
+}
+
 /// An indexed repository.
 struct Repository {
     index: Arc<Index>,
@@ -114,14 +126,16 @@ struct Repository {
 }
 
 impl Repository {
-    fn open(root: &Path, database: &Path, prefix: &str) -> anyhow::Result<Self> {
+    fn open(arguments: &Arguments, root: &Path, prefix: &str) -> anyhow::Result<Self> {
         let telemetry = Telemetry::detached();
-        let embedder = build(EmbedderOptions::Static(StaticOptions::default()), telemetry.clone())?;
-        let index = Index::open(IndexOptions::new(root, database)?, embedder, telemetry.clone())?;
+        let model = StaticOptions { model: arguments.model.clone(), ..StaticOptions::default() };
+        let embedder = build(EmbedderOptions::Static(model), telemetry.clone())?;
+        let index = Index::open(IndexOptions::new(root, &arguments.database)?, embedder, telemetry.clone())?;
         index.run(&Run::All, &Arc::new(RunControl::new()))?;
         index.settle(Duration::from_secs(600))?;
         let embedder = Arc::clone(index.embedder());
-        let engine = SearchEngine::new(Options::default(), index.current(), embedder, telemetry.clone());
+        let options = Options { method: arguments.method, ..Options::default() };
+        let engine = SearchEngine::new(options, index.current(), embedder, telemetry.clone());
         let prefix = if prefix == "." { String::new() } else { format!("{prefix}/") };
         Ok(Self { index, engine, telemetry, prefix })
     }

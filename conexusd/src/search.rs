@@ -44,6 +44,36 @@ pub const LANE_LIMIT: usize = 300;
 /// Compiled filters kept: each is a bit a file.
 const FILTERS_MAX: usize = 32;
 
+/// What an order is made from. All but the first leave parts out: they show what each part is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Both lanes, fused, then ranked by all evidence.
+    #[default]
+    Full,
+    /// The same without vectors.
+    FullWithoutVectors,
+    /// Both lanes, fused by their ranks alone.
+    Fused,
+    /// BM25 alone.
+    Words,
+    /// Vectors alone.
+    Vectors,
+}
+
+impl Method {
+    fn has_words(self) -> bool {
+        self != Self::Vectors
+    }
+
+    fn has_vectors(self) -> bool {
+        !matches!(self, Self::Words | Self::FullWithoutVectors)
+    }
+
+    fn is_ranked(self) -> bool {
+        matches!(self, Self::Full | Self::FullWithoutVectors)
+    }
+}
+
 /// What an engine may be told.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -51,11 +81,13 @@ pub struct Options {
     pub cache_entries: usize,
     /// The token budget of requests that name none.
     pub max_tokens: Option<usize>,
+    /// What the order is made from.
+    pub method: Method,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_entries: 1_000, max_tokens: None }
+        Self { cache_entries: 1_000, max_tokens: None, method: Method::Full }
     }
 }
 
@@ -132,7 +164,7 @@ impl SearchEngine {
         trace: &mut Trace,
     ) -> Result<(Arc<Vec<Ranked>>, SpanRef), SearchError> {
         let fresh = |trace: &mut Trace| {
-            let (ranking, searched) = self.gather(snapshot, request, trace, rank::rank)?;
+            let (ranking, searched) = self.gather(snapshot, request, trace, self.order())?;
             Ok((Arc::new(ranking), searched))
         };
         if !request.cache {
@@ -152,6 +184,10 @@ impl SearchEngine {
         Ok((ranking, searched))
     }
 
+    fn order(&self) -> fn(&Evidence<'_>) -> Vec<Ranked> {
+        if self.options.method.is_ranked() { rank::rank } else { rank::fused }
+    }
+
     /// Runs the lanes and hands what they found to `conclude`. Returns the span of the lanes too.
     fn gather<R>(
         &self,
@@ -164,10 +200,14 @@ impl SearchEngine {
         let keep = |file: FileRow| allowed.admits(file);
         let query = query::analyse(&request.query);
         trace.set(trace.root(), "kind", AttributeValue::Static(query.kind.as_str()));
-        let vectors = self.embed(&query, request.cache, trace);
+        let method = self.options.method;
+        let vectors = if method.has_vectors() { self.embed(&query, request.cache, trace) } else { Vec::new() };
         let searching = trace.start(trace.root(), "vectorstore.search");
         let semantic = self.vector_lane(snapshot, &vectors, &keep, searching, trace);
-        let (terms, lexical) = self.lexical_lane(snapshot, &query, &keep, searching, trace)?;
+        let (terms, lexical) = match method.has_words() {
+            true => self.lexical_lane(snapshot, &query, &keep, searching, trace)?,
+            false => (Vec::new(), vec![Vec::new(); query.parts.len()]),
+        };
         let (nanos, ranking) = trace.next(searching, trace.root(), "result.rank");
         trace.measure(searching, Fact::Searched { lane: SearchType::Hybrid, nanos });
         let context = Context::of(&request.work_context);

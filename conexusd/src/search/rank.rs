@@ -95,6 +95,12 @@ pub fn explain(evidence: &Evidence<'_>) -> Vec<ScoredFile> {
     score(evidence, &candidates)
 }
 
+/// The order of the fused lanes alone, each file's best chunk first.
+pub fn fused(evidence: &Evidence<'_>) -> Vec<Ranked> {
+    let chunks = candidates::fuse_lanes(evidence, usize::MAX);
+    order::arrange(evidence.snapshot, &[], &order::files_first(evidence.snapshot, chunks), 0, RANKING_MAX)
+}
+
 fn score(evidence: &Evidence<'_>, candidates: &[candidates::Candidate]) -> Vec<ScoredFile> {
     let features = features::compute(evidence, candidates);
     let weights = weights::of(evidence.query);

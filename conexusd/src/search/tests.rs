@@ -95,6 +95,48 @@ fn shop() -> &'static Fixture {
     })
 }
 
+/// Another engine over the shop, whose order is made from less.
+fn shop_by(method: Method) -> SearchEngine {
+    let shop = shop();
+    let options = Options { method, ..Options::default() };
+    SearchEngine::new(options, shop.index.current(), Arc::clone(shop.index.embedder()), Telemetry::detached())
+}
+
+#[test]
+fn each_method_asks_only_the_lanes_that_it_names() {
+    let found = |method: Method, query: &str| {
+        let engine = shop_by(method);
+        let response = engine.search(&request(query), &mut engine.telemetry.trace("mcp.search")).expect("an answer");
+        response.results.into_iter().map(|result| result.path).collect::<Vec<_>>()
+    };
+    // No file has this word, but the table knows what it is about.
+    let meaning = "purchases";
+    assert_eq!(found(Method::Words, meaning), Vec::<String>::new());
+    assert_eq!(found(Method::FullWithoutVectors, meaning), Vec::<String>::new());
+    for method in [Method::Vectors, Method::Fused, Method::Full] {
+        assert!(!found(method, meaning).is_empty(), "{method:?}");
+    }
+    for method in [Method::Words, Method::Fused, Method::FullWithoutVectors, Method::Full] {
+        assert_eq!(found(method, "charge_card amount positive")[0], "src/payment/card.py", "{method:?}");
+    }
+}
+
+#[test]
+fn a_fused_order_shows_each_file_before_any_file_twice() {
+    let own = own_sources();
+    let options = Options { method: Method::Fused, ..Options::default() };
+    let engine =
+        SearchEngine::new(options, own.index.current(), Arc::clone(own.index.embedder()), Telemetry::detached());
+    let asked = SearchRequest { top_k: 100, ..request("how are vectors and words fused into one order") };
+    let response = engine.search(&asked, &mut engine.telemetry.trace("mcp.search")).expect("an answer");
+    let paths: Vec<&str> = response.results.iter().map(|result| result.path.as_str()).collect();
+    let distinct: HashSet<&str> = paths.iter().copied().collect();
+    assert!(paths.len() > 30, "only {}", paths.len());
+    let first: HashSet<&str> = paths.iter().copied().take(distinct.len()).collect();
+    assert_eq!(first, distinct);
+    assert!(response.results.windows(2).all(|pair| pair[0].score >= pair[1].score));
+}
+
 #[test]
 fn for_an_exact_symbol_one_of_its_definitions_is_first() {
     let own = own_sources();

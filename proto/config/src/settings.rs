@@ -113,6 +113,22 @@ choice! {
 }
 
 choice! {
+    /// What a search's order is made from.
+    SearchMethod {
+        /// Words and vectors, fused, then ranked by all evidence.
+        Full = "full",
+        /// The same without vectors.
+        FullWithoutVectors = "full_without_vectors",
+        /// Words and vectors, fused by their ranks alone.
+        Fused = "fused",
+        /// BM25 alone.
+        Words = "words",
+        /// Vectors alone.
+        Vectors = "vectors",
+    }
+}
+
+choice! {
     /// How a log line is written.
     LogFormat {
         /// One JSON object a line.
@@ -224,6 +240,8 @@ settings! {
         cache_entries: usize = Kind::Integer { min: 0, max: 1_000_000 }, Is("1000");
         /// The most tokens that one answer may hold; without it an answer is as long as its results.
         max_tokens: Option<usize> = Kind::Integer { min: 100, max: 1_000_000 }, Unset, example "8000";
+        /// What the order is made from: `full` is best; the others leave parts out, to see what each is worth.
+        method: SearchMethod = Kind::Choice(SearchMethod::WORDS), Is("full");
     }
 
     /// Who may call the MCP endpoint over HTTP.

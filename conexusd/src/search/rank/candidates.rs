@@ -115,7 +115,7 @@ fn cosine(evidence: &Evidence<'_>, chunk: ChunkRow) -> f32 {
 }
 
 /// Fuses the first `depth` of each lane, each part by its weight.
-fn fuse_lanes(evidence: &Evidence<'_>, depth: usize) -> Vec<(ChunkRow, f32)> {
+pub(super) fn fuse_lanes(evidence: &Evidence<'_>, depth: usize) -> Vec<(ChunkRow, f32)> {
     let semantic_share = weights::semantic_share(evidence.query);
     let parts = &evidence.query.parts;
     let mut lanes = Vec::with_capacity(parts.len() * 2);

@@ -1,6 +1,6 @@
 //! Order: ranked files and found chunks in, one list of places out, none of which overlaps another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Ranked, ScoredFile};
 use crate::index::chunk::Kind;
@@ -51,6 +51,15 @@ pub(super) fn arrange(
         ceiling = place.score;
     }
     ranking
+}
+
+/// The same chunks: each file's first in their order, then the others; the n-th is worth 1 / n.
+pub(super) fn files_first(snapshot: &Snapshot, chunks: Vec<(ChunkRow, f32)>) -> Vec<(ChunkRow, f32)> {
+    let mut seen = HashSet::new();
+    let (mut first, further): (Vec<_>, Vec<_>) =
+        chunks.into_iter().partition(|&(chunk, _)| seen.insert(snapshot.chunk(chunk).file));
+    first.extend(further);
+    first.iter().enumerate().map(|(place, &(chunk, _))| (chunk, 1.0 / (place as f32 + 1.0))).collect()
 }
 
 /// The found chunks beside each file's best, a file's n-th worth `DECAY^n` of the file. Files that were not looked at
