@@ -130,7 +130,8 @@ fn an_indexed_file_is_a_trace_that_points_to_its_run() {
     let files = eventually("the four files are there", SOON, || {
         Some(jaeger.rooted_in("indexer.process_file")).filter(|traces| traces.len() == 4)
     });
-    let runs = eventually("the run is there", SOON, || Some(jaeger.rooted_in("indexer.run")).filter(|runs| !runs.is_empty()));
+    let runs =
+        eventually("the run is there", SOON, || Some(jaeger.rooted_in("indexer.run")).filter(|runs| !runs.is_empty()));
     let runs: Vec<(String, String)> =
         runs.iter().map(|run| jaeger::root(run)).map(|run| (run.trace_id.clone(), run.id.clone())).collect();
     let mut paths = Vec::new();
@@ -190,16 +191,27 @@ fn an_independent_collector_understands_kind_status_and_resource() {
             Some(rotel.log()).filter(|log| log.contains("mcp.search") && log.contains("mcp.grep"))
         });
         for expected in [
+            "InstrumentationScope conexusd",
             "service.name: Str(conexus)",
             concat!("service.version: Str(", env!("CARGO_PKG_VERSION"), ")"),
             "service.instance.id: Str(",
-            "opentelemetry.io/schemas/1.42.0",
+            "opentelemetry.io/schemas/1.40.0",
         ] {
             assert!(log.contains(expected), "{protocol}: no {expected} in\n{log}");
         }
-        let grep = log.split("Span #").find(|span| span.contains(": mcp.grep")).expect("the failed call");
-        println!("{grep}");
-        assert!(traced.home.path().exists());
+        let span = |name: &str| {
+            let spans = log.split("Span #").map(|span| span.split("ResourceSpans").next().unwrap_or_default());
+            let mut found =
+                spans.filter(|span| span.lines().any(|line| line.trim() == format!("Name           : {name}")));
+            found.next().unwrap_or_else(|| panic!("{protocol}: no {name} in\n{log}")).to_owned()
+        };
+        let (search, grep) = (span("mcp.search"), span("mcp.grep"));
+        assert!(search.contains("SPAN_KIND_SERVER") && !search.contains("STATUS_CODE_ERROR"), "{search}");
+        for expected in ["SPAN_KIND_SERVER", "STATUS_CODE_ERROR", "unclosed group", "-> method: Str(context_grep)"] {
+            assert!(grep.contains(expected), "{protocol}: no {expected} in\n{grep}");
+        }
+        assert!(span("vector.search").contains("SPAN_KIND_INTERNAL"));
+        assert!(span("indexer.process_file").contains("SpanLink #0"));
     }
 }
 

@@ -125,8 +125,7 @@ pub fn outline(spans: &[Span]) -> String {
         out.push_str(&"  ".repeat(depth));
         out.push_str(&span.name);
         out.push('\n');
-        let mut children: Vec<&Span> =
-            spans.iter().filter(|child| child.parent.as_ref() == Some(&span.id)).collect();
+        let mut children: Vec<&Span> = spans.iter().filter(|child| child.parent.as_ref() == Some(&span.id)).collect();
         children.sort_by(|a, b| a.name.cmp(&b.name));
         children.into_iter().for_each(|child| add(out, spans, child, depth + 1));
     }

@@ -26,12 +26,14 @@ impl Rotel {
         let folder = home.folder("rotel");
         let log = folder.join("rotel.log");
         let (http, grpc) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-        let mut command = Command::new(python::package_file("rotel", "rotel-agent"));
+        // It writes to standard output.
+        let mut command = Command::new("sh");
         command
+            .args(["-c", "log=$1; shift; exec \"$@\" >\"$log\" 2>&1", "sh"])
+            .arg(&log)
+            .arg(python::package_file("rotel", "rotel-agent"))
             .args(["start", "--exporter", "blackhole", "--debug-log", "traces", "--debug-log-verbosity", "detailed"])
             .args(["--otlp-http-endpoint", &http, "--otlp-grpc-endpoint", &grpc])
-            .arg("--log-file")
-            .arg(&log)
             .arg("--pid-file")
             .arg(folder.join("rotel.pid"))
             .current_dir(&folder);

@@ -72,7 +72,7 @@ fn which_of_ten_thousand_requests_are_kept_follows_from_their_ids() {
     let share = sampled.len() as f64 / REQUESTS as f64;
     assert!((share - RATE).abs() < 0.02, "{share}");
     let kept = eventually("all of them are in Jaeger", SOON, || {
-        let traces = jaeger.rooted_in("mcp.tools_list");
+        let traces = jaeger.rooted_in("mcp.tools/list");
         (traces.len() >= sampled.len()).then_some(traces)
     });
     let kept: HashSet<String> = kept.iter().map(|spans| jaeger::root(spans).trace_id.clone()).collect();
@@ -105,7 +105,8 @@ fn requests(home: &Home) -> Vec<String> {
     });
     let mut answers = BufReader::new(stdout).lines();
     let mut say = |message: Value| writeln!(stdin, "{message}").expect("conexusd reads");
-    let client = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
+    let client =
+        json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}});
     say(json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": client}));
     answers.next().expect("an answer").expect("it is text");
     say(json!({"jsonrpc": "2.0", "method": "notifications/initialized"}));

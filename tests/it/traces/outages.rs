@@ -25,7 +25,9 @@ fn what_a_collector_misses_is_sent_when_it_is_back() {
     let report = eventually("the failure shows", SOON, || Some(traced.exporter()).filter(|otlp| otlp["up"] == false));
     let error = report["last_error"].as_str().expect("a reason");
     assert!(error.contains(&jaeger.http) && error.to_lowercase().contains("refused"), "{error}");
-    eventually("it waits on disk", SOON, || (traced.sidecar.value("conexus_telemetry_spool_bytes", &[])? > 0.0).then_some(()));
+    eventually("it waits on disk", SOON, || {
+        (traced.sidecar.value("conexus_telemetry_spool_bytes", &[])? > 0.0).then_some(())
+    });
     assert_eq!(traced.sidecar.value("conexus_telemetry_exporter_up", &[OTLP]), Some(0.0));
     eventually("the failure is counted", SOON, || {
         (traced.sidecar.value("conexus_telemetry_export_failures_total", &[OTLP])? > 0.0).then_some(())

@@ -46,7 +46,8 @@ impl Session {
             params["_meta"] = json!({"traceparent": parent});
         }
         let headers: Vec<(&str, &str)> = header.into_iter().map(|parent| ("traceparent", parent)).collect();
-        let (_, answer) = self.post(&headers, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
+        let (_, answer) =
+            self.post(&headers, &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}));
         assert!(answer.contains("\"isError\":false"), "{answer}");
     }
 }

@@ -10,6 +10,7 @@
 
 use std::error::Error;
 use std::io::Read;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -20,7 +21,7 @@ use otlp_embedded::proto::collector::trace::v1::{ExportTraceServiceRequest, Expo
 use otlp_embedded::proto::common::v1::{AnyValue, KeyValue, any_value::Value};
 use otlp_embedded::proto::trace::v1::span::SpanKind;
 use otlp_embedded::proto::trace::v1::{Span, status::StatusCode as SpanStatus};
-use otlp_embedded::{Config, State, StateRef, TraceService, TraceServiceServer, ui_app};
+use otlp_embedded::{Config, State, TraceService, TraceServiceImpl, TraceServiceServer, ui_app};
 use prost::Message;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -47,7 +48,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         grpc.local_addr()?
     );
     let state = State::new(KEPT);
-    let collector = Collector(state.clone());
+    let collector = Collector(Arc::new(TraceServiceImpl::new(state.clone())));
     let over_grpc = TraceServiceServer::new(collector.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Gzip);
@@ -62,17 +63,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 #[derive(Clone)]
-struct Collector(StateRef);
-
-impl Collector {
-    async fn keep(&self, request: ExportTraceServiceRequest) {
-        let mut state = self.0.write().await;
-        for mut resource in request.resource_spans {
-            resource.scope_spans.iter_mut().flat_map(|scope| &mut scope.spans).for_each(show);
-            state.apply(resource);
-        }
-    }
-}
+struct Collector(Arc<TraceServiceImpl>);
 
 #[tonic::async_trait]
 impl TraceService for Collector {
@@ -80,8 +71,10 @@ impl TraceService for Collector {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.keep(request.into_inner()).await;
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        let mut request = request.into_inner();
+        let scopes = request.resource_spans.iter_mut().flat_map(|resource| &mut resource.scope_spans);
+        scopes.flat_map(|scope| &mut scope.spans).for_each(show);
+        self.0.export(Request::new(request)).await
     }
 }
 
@@ -101,8 +94,9 @@ async fn take(From(collector): From<Collector>, headers: HeaderMap, body: Bytes)
     }
     let request =
         ExportTraceServiceRequest::decode(&bytes[..]).map_err(|error| refuse(StatusCode::BAD_REQUEST, &error))?;
-    collector.keep(request).await;
-    Ok(ExportTraceServiceResponse::default().encode_to_vec())
+    let answer = collector.export(Request::new(request)).await;
+    let answer = answer.map_err(|status| refuse(StatusCode::INTERNAL_SERVER_ERROR, &status))?;
+    Ok(answer.into_inner().encode_to_vec())
 }
 
 /// Adds the tags that Jaeger makes of a span's kind and status, and of its events' names.

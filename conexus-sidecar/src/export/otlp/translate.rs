@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Spa
 use crate::export::outlet::Piece;
 
 /// The version of the semantic conventions that names of attributes follow.
-pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.42.0";
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.40.0";
 /// The service that traces are about.
 pub const SERVICE: &str = "conexus";
 /// What made the spans.
