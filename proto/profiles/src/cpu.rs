@@ -23,13 +23,17 @@ pub(crate) fn sample(time: Duration) -> Result<Vec<u8>, String> {
     // Sampling ends before names are looked up.
     drop(guard);
     let report = report.map_err(|error| format!("CPU samples cannot be read: {error}"))?;
-    let kind = Kind { values: &[("samples", "count"), CPU], period_type: CPU, period: PERIOD_NANOS };
+    let values = &[("samples", "count"), CPU];
+    let kind = Kind { values, period_type: CPU, period: PERIOD_NANOS, drop_frames: "" };
     let mut profile = Builder::new(&kind, time);
     for (stack, count) in &report.data {
         let addresses: Vec<usize> = stack.frames.iter().map(|frame| frame.ip() as usize).collect();
+        // Innermost stand the signal's handler and what the kernel called it through.
+        let handler = addresses.iter().position(|&address| profile.is_named(address, "perf_signal_handler"));
+        let addresses = &addresses[handler.map_or(0, |at| (at + 2).min(addresses.len()))..];
         let name = &stack.thread_name[..stack.thread_name_length.min(stack.thread_name.len())];
         let count = *count as i64;
-        profile.add(&addresses, vec![count, count * PERIOD_NANOS], Some(&String::from_utf8_lossy(name)));
+        profile.add(addresses, vec![count, count * PERIOD_NANOS], Some(&String::from_utf8_lossy(name)));
     }
     Ok(profile.finish())
 }

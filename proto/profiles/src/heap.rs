@@ -37,8 +37,10 @@ fn convert(text: &str) -> Result<Vec<u8>, String> {
     let rate = lines.next().and_then(|head| head.strip_prefix("heap_v2/")?.parse::<u32>().ok());
     let rate = rate.ok_or("jemalloc wrote samples of an unknown form")?;
     let values = &[("inuse_objects", "count"), ("inuse_space", "bytes")];
-    let mut profile =
-        Builder::new(&Kind { values, period_type: ("space", "bytes"), period: i64::from(rate) }, Duration::ZERO);
+    // The allocator's own work: what called it is asked for.
+    let drop_frames = "_rjem_.*|(alloc|tikv_jemallocator)::.*|__rust_.*|prof_.*";
+    let kind = Kind { values, period_type: ("space", "bytes"), period: i64::from(rate), drop_frames };
+    let mut profile = Builder::new(&kind, Duration::ZERO);
     let mut stack: Option<Vec<usize>> = None;
     for line in lines {
         if line.starts_with("MAPPED_LIBRARIES") {

@@ -16,6 +16,8 @@ pub(crate) struct Kind {
     /// What one sample stands for.
     pub(crate) period_type: (&'static str, &'static str),
     pub(crate) period: i64,
+    /// A pattern of names: such frames, and what they called, say nothing.
+    pub(crate) drop_frames: &'static str,
 }
 
 /// A profile being put together.
@@ -43,6 +45,7 @@ impl Builder {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let program = std::env::current_exe().unwrap_or_default();
         let filename = builder.text(&program.to_string_lossy());
+        builder.profile.drop_frames = builder.text(kind.drop_frames);
         let profile = &mut builder.profile;
         (profile.sample_types, profile.period_type, profile.period) = (sample_types, Some(period_type), kind.period);
         (profile.time_nanos, profile.duration_nanos) = (now.as_nanos() as i64, duration.as_nanos() as i64);
@@ -69,8 +72,18 @@ impl Builder {
         self.profile.samples.push(Sample { locations, values, labels: labels.into_iter().collect() });
     }
 
+    /// Whether an address belongs to a function whose name has this part.
+    pub(crate) fn is_named(&mut self, address: usize, part: &str) -> bool {
+        let location = self.location(address) as usize - 1;
+        let functions = self.profile.locations[location].lines.iter().map(|line| line.function as usize - 1);
+        let mut names = functions.map(|function| self.profile.functions[function].name as usize);
+        names.any(|name| self.profile.texts[name].contains(part))
+    }
+
     /// The message, compressed.
     pub(crate) fn finish(self) -> Vec<u8> {
+        // What was loaded to look names up is as large as the program.
+        backtrace::clear_symbol_cache();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&self.profile.encode_to_vec()).expect("a vector takes any number of bytes");
         gzip.finish().expect("a vector takes any number of bytes")
@@ -95,7 +108,7 @@ impl Builder {
         backtrace::resolve((address - usize::from(address > 0)) as *mut std::ffi::c_void, |symbol| {
             let name = symbol.name().map_or_else(|| "?".to_owned(), |name| format!("{name:#}"));
             let file = symbol.filename().map_or_else(String::new, |file| file.to_string_lossy().into_owned());
-            found.push((name, file, symbol.lineno().unwrap_or(0)));
+            found.push((with_module(&name, &file), file, symbol.lineno().unwrap_or(0)));
         });
         let lines =
             found.iter().map(|(name, file, line)| Line { function: self.function(name, file), line: i64::from(*line) });
@@ -117,6 +130,34 @@ impl Builder {
     }
 }
 
+/// A function's name with its crate and module. Line tables name inlined functions and methods by their last part alone,
+/// but they name the file, and in Rust that is the module.
+fn with_module(name: &str, file: &str) -> String {
+    // What stands between `<` and `>` are types.
+    let whole = name.starts_with('<') || name.split('<').next().is_some_and(|head| head.contains("::"));
+    let path = file.strip_suffix(".rs").filter(|_| !whole);
+    let Some((folder, inside)) = path.and_then(package_and_file) else { return name.to_owned() };
+    // A folder of the registry ends with the version.
+    let package = match folder.rsplit_once('-') {
+        Some((package, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => package,
+        _ => folder,
+    };
+    let parts =
+        std::iter::once(package).chain(inside.split('/')).filter(|part| !matches!(*part, "lib" | "mod" | "src"));
+    let module: Vec<String> = parts.map(|part| part.replace('-', "_")).collect();
+    format!("{}::{name}", module.join("::"))
+}
+
+/// The folder of a package, and the file in its sources.
+fn package_and_file(path: &str) -> Option<(&str, &str)> {
+    // The registry's own folder is called `src` too; below it come the index's folder and the packages'.
+    if let Some((_, below)) = path.split_once("/registry/src/") {
+        return below.split_once('/')?.1.split_once('/');
+    }
+    let (before, inside) = path.rsplit_once("/src/")?;
+    Some((before.rsplit('/').next()?, inside))
+}
+
 #[derive(Clone, PartialEq, Message)]
 struct Profile {
     #[prost(message, repeated, tag = "1")]
@@ -131,6 +172,9 @@ struct Profile {
     functions: Vec<Function>,
     #[prost(string, repeated, tag = "6")]
     texts: Vec<String>,
+    /// A pattern of names: such frames and what they called say nothing.
+    #[prost(int64, tag = "7")]
+    drop_frames: i64,
     #[prost(int64, tag = "9")]
     time_nanos: i64,
     #[prost(int64, tag = "10")]
@@ -224,8 +268,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_gets_its_module_from_the_file_unless_it_has_one() {
+        let check = |name: &str, file: &str, expect: &str| assert_eq!(with_module(name, file), expect);
+        check("apply", "/home/ana/conexusd/src/index/pipeline/writer.rs", "conexusd::index::pipeline::writer::apply");
+        check("map<a::B, C>", "/r/tokio-1.54.1/src/runtime/mod.rs", "tokio::runtime::map<a::B, C>");
+        check("go", "/r/registry/src/index-1/tree-sitter-0.27.1/binding_rust/lib.rs", "tree_sitter::binding_rust::go");
+        check("go", "/r/registry/src/index-1/rtrb-0.4.0/src/lib.rs", "rtrb::go");
+        check("run", "/x/conexus-sidecar/src/lib.rs", "conexus_sidecar::run");
+        check("a::b", "/x/c/src/d.rs", "a::b");
+        check("<A as B>::c", "/x/c/src/d.rs", "<A as B>::c");
+        check("memcpy", "../sysdeps/x86_64/memcpy.S", "memcpy");
+    }
+
+    #[test]
     fn a_stack_is_named_once_and_reads_back() {
-        let kind = Kind { values: &[("cpu", "nanoseconds")], period_type: ("cpu", "nanoseconds"), period: 10 };
+        let kind = Kind {
+            values: &[("cpu", "nanoseconds")],
+            period_type: ("cpu", "nanoseconds"),
+            period: 10,
+            drop_frames: "",
+        };
         let mut builder = Builder::new(&kind, Duration::from_secs(2));
         // One past the beginning, as if it had been called from its first instruction.
         let here = a_stack_is_named_once_and_reads_back as *const () as usize + 1;
