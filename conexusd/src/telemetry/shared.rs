@@ -207,7 +207,8 @@ mod tests {
 
     /// A folder in memory.
     fn folder() -> tempfile::TempDir {
-        tempfile::Builder::new().prefix("conexus-test").tempdir_in(SHARED_MEMORY).unwrap()
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        tempfile::Builder::new().prefix("conexus-test").permissions(private).tempdir_in(SHARED_MEMORY).unwrap()
     }
 
     fn only_file(folder: &Path) -> PathBuf {
