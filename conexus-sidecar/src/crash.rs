@@ -97,9 +97,10 @@ impl Left {
             context.push(v1::Attribute { key: key.into(), value: Some(value) });
         };
         let message = match (&self.signal, &self.panic) {
-            (Some((number, _, address)), panic) => {
+            (Some((number, code, address)), panic) => {
                 let what = match (name(*number), panic) {
-                    (name @ ("SIGSEGV" | "SIGBUS"), _) => format!("{name} at address 0x{address}"),
+                    (name @ ("SIGSEGV" | "SIGBUS"), _) if is_fault(*code) => format!("{name} at address 0x{address}"),
+                    (name @ ("SIGSEGV" | "SIGBUS"), _) => format!("{name}, sent by a process"),
                     (name, Some(panic)) => format!("{name} after a panic: {panic}"),
                     (name, None) => name.to_owned(),
                 };
@@ -113,7 +114,9 @@ impl Left {
         if let Some((number, code, address)) = &self.signal {
             add("signal", attribute::Value::Text(name(*number).into()));
             add("signal_code", attribute::Value::Integer((*code).into()));
-            add("address", attribute::Value::Text(format!("0x{address}")));
+            if is_fault(*code) {
+                add("address", attribute::Value::Text(format!("0x{address}")));
+            }
         }
         if !self.thread.is_empty() {
             add("thread", attribute::Value::Text(self.thread));
@@ -134,6 +137,11 @@ impl Left {
             ..v1::Error::default()
         }
     }
+}
+
+/// Whether the processor raised a signal. One that was sent has the sender where a fault has its address.
+fn is_fault(code: i32) -> bool {
+    code > 0
 }
 
 fn text_of(text: &str) -> String {
@@ -210,6 +218,13 @@ mod tests {
         assert_eq!(error.message, "SIGABRT after a panic: oh no at x.rs:1 (thread main)");
         let functions: Vec<_> = error.stack.iter().map(|frame| frame.function.as_str()).collect();
         assert_eq!(functions, ["0x7", "0x8"]);
+    }
+
+    #[test]
+    fn a_signal_that_was_sent_has_no_address() {
+        let error = report_of("conexusd-crash 1\nsignal 11 0 375\n");
+        assert_eq!(error.message, "SIGSEGV, sent by a process");
+        assert!(!error.context.iter().any(|field| field.key == "address"), "{:?}", error.context);
     }
 
     #[test]
