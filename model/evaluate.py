@@ -49,11 +49,13 @@ def main() -> int:
     return 0
 
 
-def benchmark(table, queries, trees, cache, dimensions=None):
-    """Mean NDCG@10 of the questions: all, by category, by language."""
+def benchmark(table, queries, trees, cache, dimensions=None, only=None):
+    """Mean NDCG@10 of the questions: all, by category, by language; `only` names the repositories."""
     groups = collections.defaultdict(list)
     for line in queries.read_text().splitlines():
         query = json.loads(line)
+        if only and query["repo"] not in only:
+            continue
         groups[query["repo"], query["root"]].append(query)
     scores = collections.defaultdict(list)
     for (repo, root), group in groups.items():

@@ -1,15 +1,17 @@
 """Exclusion: which packages and files may not be trained on, because retrieval benchmarks use them?
 
-`exclude.txt` names well-known projects. A package is refused when one of its name's words, or its whole name without
+`exclude.txt` names well-known projects, and the repositories that bench/retrieval asks about are among them (checked). A package is refused when one of its name's words, or its whole name without
 punctuation, is one of them: that catches packages of theirs (`tokio-util`), bindings (`ruby-redis`) and plugins
 (`eslint-plugin-x`). A file is refused when a folder above it or its own stem is one (vendored copies). Names that
 projects publish under but that do not contain the project's own stand in ALIASES.
 """
 
+import json
 import pathlib
 import re
 
 HERE = pathlib.Path(__file__).resolve().parent
+BENCHMARK = HERE.parent / "bench" / "retrieval" / "queries.jsonl"
 
 # Published names, members of the same repository, and forks.
 ALIASES = """
@@ -48,6 +50,9 @@ class Exclusion:
     def __init__(self, path: pathlib.Path = HERE / "exclude.txt"):
         lines = [line.split("#")[0].strip().lower() for line in path.read_text().splitlines()]
         names = [line for line in lines if line] + [alias.lower() for alias in ALIASES]
+        asked = {json.loads(line)["repo"] for line in BENCHMARK.read_text().splitlines()}
+        if missing := asked - set(names):
+            raise SystemExit(f"{path} lacks the benchmark's {', '.join(sorted(missing))}")
         self.single = {name for name in names if squeezed(name) == name}
         self.joined = {squeezed(name) for name in names if squeezed(name) != name}
 

@@ -27,12 +27,14 @@ import random
 import re
 import sys
 
+from excluded import Exclusion
 from languages import LANGUAGES, Language, language_of
 
-PACKAGE_PAIRS_MAX = 2500
+HERE = pathlib.Path(__file__).resolve().parent
+PACKAGE_PAIRS_MAX = 4000
 LANGUAGE_PAIRS_MAX = 60_000
-LANGUAGE_BYTES = 9_000_000
-PACKAGE_BYTES_MAX = 1_500_000
+LANGUAGE_BYTES = 120_000_000
+PACKAGE_BYTES_MAX = 6_000_000
 CODE_CHARS_MAX = 1600
 HELD_OUT = 0.05
 
@@ -61,8 +63,12 @@ def main() -> int:
     manifest = json.loads((args.data / "manifest.json").read_text())
     pairs, seen, copies = [], set(), 0
     keys = sorted(key for key, entry in manifest.items() if entry.get("files"))
+    exclusion = Exclusion()
+    if forbidden := [key for key in keys if exclusion.package(key.split("/", 1)[1])]:
+        raise SystemExit(f"{args.data} holds packages that may not be trained on: {', '.join(forbidden)}")
     main_language = {key: max(manifest[key]["languages"].items(), key=lambda item: item[1] * (item[0] != "readme"))[0] for key in keys}
     packages = collections.Counter(main_language.values())
+    named = held_out_names()
     tasks = [(args.data / "tree" / key, min(max(LANGUAGE_BYTES // packages[main_language[key]], 60_000), PACKAGE_BYTES_MAX)) for key in keys]
     AVOIDED.update(avoided)
     with multiprocessing.Pool(2) as pool:
@@ -76,7 +82,7 @@ def main() -> int:
                 seen.add(mark)
                 fresh.append(pair)
         rng.shuffle(fresh)
-        held = int(hashlib.blake2b(key.encode(), digest_size=4).hexdigest(), 16) % 1000 < HELD_OUT * 1000
+        held = held_out(key, named)
         for pair in fresh[:PACKAGE_PAIRS_MAX]:
             pairs.append(pair | {"pkg": key, "held": held})
     pairs = balanced(pairs, rng)
@@ -99,6 +105,16 @@ def main() -> int:
     (args.data / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
     return 0
+
+
+def held_out_names() -> set[str]:
+    """The packages of held_out.txt."""
+    return {line for line in (HERE / "held_out.txt").read_text().splitlines() if line and not line.startswith("#")}
+
+
+def held_out(key: str, named: set[str]) -> bool:
+    """Whether a package is kept for validation: one in twenty, by a hash of its name, and those that are named."""
+    return key in named or int(hashlib.blake2b(key.encode(), digest_size=4).hexdigest(), 16) % 1000 < HELD_OUT * 1000
 
 
 def lines_of(trees) -> set[int]:
@@ -246,11 +262,11 @@ def comment_at(lines, at, language):
             return None, at
     for mark in language.line:
         if stripped.startswith(mark) and not stripped.startswith(("#!", "#[", "#include", "#define", "#if", "#endif", "#region", "#pragma")):
-            text, general = [], language.line[-1]
-            while at < len(lines) and lines[at].strip().startswith(general) and not lines[at].strip().startswith(("#[", "#![")):
-                text.append(lines[at].strip())
+            text = []
+            while at < len(lines) and (line := lines[at].strip()).startswith(language.line) and not line.startswith(("#[", "#![")):
+                text.append(line)
                 at += 1
-            return "\n".join(line.lstrip(general[0] + "!|^'").strip() for line in text), at
+            return "\n".join(line.lstrip(mark[0] + "!|^'").strip() for line in text), at
     return None, at
 
 
@@ -389,7 +405,7 @@ def module_pairs(path, lines, language, kind, rng):
             at = found[1]
             break
         comment, after = comment_at(lines, at, language)
-        if comment is None:
+        if comment is None or after == at:
             break
         texts.append(comment)
         at = after

@@ -16,6 +16,9 @@ import numpy as np
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 TOKEN = re.compile(r"[a-z]+|[0-9]+")
 PIECE_BYTES_MAX = 20
+# A word is a token of its own if it stands in so many packages and documents.
+PACKAGES_MIN = 3
+DOCUMENTS_MIN = 12
 
 
 def pretrained() -> tuple[list[str], np.ndarray]:
@@ -57,14 +60,15 @@ def vocabulary(pairs, known: list[str], size: int) -> tuple[list[str], np.ndarra
             if len(packages[word]) < 8:
                 packages[word].add(pair["pkg"])
     candidates = {token for token in known if TOKEN.fullmatch(token)}
-    candidates |= {word for word, where in packages.items() if len(where) >= 5 and words[word] >= 20 and 2 < len(word) <= 24 and word.isascii() and TOKEN.fullmatch(word)}
+    candidates |= {word for word, where in packages.items() if len(where) >= PACKAGES_MIN and words[word] >= DOCUMENTS_MIN and 2 < len(word) <= 24 and word.isascii() and TOKEN.fullmatch(word)}
     singles = set("abcdefghijklmnopqrstuvwxyz0123456789")
     candidates |= singles
     counts = collections.Counter()
     for word, count in words.items():
         for piece in cut(word, candidates):
             counts[piece] += count
-    ranked = [token for token, _ in counts.most_common() if token not in singles]
+    # Ties by name, so that every run finds the same vocabulary.
+    ranked = [token for token, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])) if token not in singles]
     tokens = sorted(singles) + ranked[: size - len(singles)]
     shares = np.array([counts[token] / documents for token in tokens])
     return tokens, shares

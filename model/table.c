@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE_BYTES_MAX = 20, DIMS_MAX = 256, BLOCK_MAX = 256, BAG_MAX = 2048 };
+enum { PIECE_BYTES_MAX = 20, DIMS_MAX = 256, BLOCK_MAX = 512, BAG_MAX = 2048 };
 
 /* ---- Tokens ---------------------------------------------------------------------------------------------------- */
 
@@ -208,6 +208,7 @@ static void vary_query(const Training *t, uint64_t *seed, uint64_t i, uint16_t *
     }
 }
 
+/* The code, or a window of it, with words dropped. */
 static void vary_content(const Training *t, uint64_t *seed, uint64_t i, uint16_t *out, uint64_t *count) {
     uint64_t start = i ? t->content_ends[i - 1] : 0, size = t->content_ends[i] - start;
     *count = 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training: pairs in, a table out.
 
-usage: train.py DATA OUT [--tokens N] [--epochs N] [--seed N] [--rate R] [--threads-note]
+usage: train.py DATA OUT [--seed N] [--tokens N] [--epochs N] [--rate R] [--mined SHARE]
        train.py --average OUT RUN [RUN ...]
 
 Reads DATA/pairs.jsonl (see pairs.py) and writes OUT/model.safetensors, OUT/vocab.txt, OUT/float.npz, and OUT/start/, the
@@ -26,10 +26,10 @@ from evaluate import held_out_ndcg
 from table import LIBRARY, Table, Tokenizer
 
 WIDTH = 256
-HALF = 64
+HALF = 128
 BATCH = 512
 # A language's pairs in one pass, at most; smaller ones are taken twice.
-LANGUAGE_MAX = 24_000
+LANGUAGE_MAX = 60_000
 LANGUAGE_TWICE = 9_000
 KIND_SHARES = {"name": 0.35, "inline": 0.8}
 TEMPLATES = [
@@ -54,11 +54,15 @@ def main() -> int:
     parser.add_argument("data", type=pathlib.Path, nargs="?")
     parser.add_argument("out", type=pathlib.Path, nargs="?")
     parser.add_argument("--tokens", type=int, default=32_000)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=4e-3)
-    parser.add_argument("--scale", type=float, default=20)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--scale", type=float, default=24)
     parser.add_argument("--variants", type=float, default=0.12)
+    parser.add_argument("--mined", type=float, default=0, help="share of the rows that hold look-alikes, from the second epoch on")
+    parser.add_argument("--language-max", type=int, default=LANGUAGE_MAX)
+    parser.add_argument("--half", type=int, default=HALF, help="pairs of one package in a row; two such rows are a block")
+    parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--average", type=pathlib.Path, nargs="+", metavar=("OUT", "RUN"))
     args = parser.parse_args()
     if args.average:
@@ -85,8 +89,7 @@ def begin(pairs, size, data):
         found = np.load(cached)
         return [str(token) for token in found["tokens"]], found["rows"], found["weights"]
     known, vectors = start.pretrained()
-    sample = random.Random(0).sample(pairs, min(len(pairs), 30_000))
-    tokens, shares = start.vocabulary(sample, known, size)
+    tokens, shares = start.vocabulary(pairs, known, size)
     rows, weights = start.rows_of(tokens, known, vectors, WIDTH), start.weights_of(shares)
     np.savez(cached, tokens=np.array(tokens), rows=rows, weights=weights)
     return tokens, rows.astype(np.float32), weights
@@ -113,25 +116,27 @@ def run(table, pairs, held, args, rng):
         at(arrays["template"]), at(arrays["template_ends"]), len(TEMPLATES), at(arrays["variant"]), at(arrays["variant_ends"]),
         args.rate, args.rate, args.scale, 0.15, 0.05, 0.4, args.variants, 0.5, 0.15, 0.5, 0)
     say("tokenized")
-    orders = [epoch_order(pairs, rng) for _ in range(args.epochs)]
-    total = sum(len(order) // BATCH + 1 for order in orders)
+    orders = [epoch_order(pairs, rng, args.half, args.language_max) for _ in range(args.epochs)]
+    total = sum(len(order) // args.batch + 1 for order in orders)
     done = 0
     for epoch, order in enumerate(orders):
-        updates = len(order) // BATCH + 2
+        if epoch and args.mined:
+            order = mined(order, pairs, table, arrays, args.half, args.mined, rng)
+        updates = len(order) // args.batch + 2
         place = (done + np.arange(updates)) / total
         rates = np.minimum(1, (done + np.arange(updates) + 1) / (0.05 * total)) * np.maximum(0.02, 1 - place)
         rates = rates.astype(np.float32)
         training.seed = args.seed * 1000 + epoch
         began = time.process_time()
-        loss = LIBRARY.train(ctypes.byref(training), ctypes.c_void_p(at(order)), ctypes.c_uint64(len(order)), ctypes.c_int(2 * HALF),
-                             ctypes.c_int(BATCH), ctypes.c_void_p(at(rates)))
-        done += len(order) // BATCH
+        loss = LIBRARY.train(ctypes.byref(training), ctypes.c_void_p(at(order)), ctypes.c_uint64(len(order)), ctypes.c_int(2 * args.half),
+                             ctypes.c_int(args.batch), ctypes.c_void_p(at(rates)))
+        done += len(order) // args.batch
         table.document_weights[:], table.query_weights[:] = np.exp(log_document), np.exp(log_query)
         say(f"epoch {epoch + 1}: {len(order)} pairs, loss {loss:.4f}, {time.process_time() - began:.0f} CPU seconds, held out {held_out_ndcg(table, held)}")
 
 
-def epoch_order(pairs, rng) -> np.ndarray:
-    """Pair numbers in blocks: 64 of one package, then 64 of another; languages and kinds balanced."""
+def epoch_order(pairs, rng, half, most) -> np.ndarray:
+    """Pair numbers in blocks: `half` of one package, then `half` of another; languages and kinds balanced."""
     languages = collections.defaultdict(list)
     for number, pair in enumerate(pairs):
         if rng.random() < KIND_SHARES.get(pair["kind"], 1):
@@ -139,20 +144,51 @@ def epoch_order(pairs, rng) -> np.ndarray:
     packages = collections.defaultdict(list)
     for numbers in languages.values():
         rng.shuffle(numbers)
-        chosen = numbers[:LANGUAGE_MAX] if len(numbers) > LANGUAGE_TWICE else numbers + numbers
+        chosen = numbers[:most] if len(numbers) > LANGUAGE_TWICE else numbers + numbers
         for number in chosen:
             packages[pairs[number]["pkg"]].append(number)
     runs, rest = [], []
     for numbers in packages.values():
         rng.shuffle(numbers)
-        cut = len(numbers) // HALF * HALF
-        runs += [numbers[at : at + HALF] for at in range(0, cut, HALF)]
+        cut = len(numbers) // half * half
+        runs += [numbers[at : at + half] for at in range(0, cut, half)]
         rest += numbers[cut:]
     # What is left of each package stays with its language.
     rest.sort(key=lambda number: (pairs[number]["lang"], rng.random()))
-    runs += [rest[at : at + HALF] for at in range(0, len(rest) // HALF * HALF, HALF)]
+    runs += [rest[at : at + half] for at in range(0, len(rest) // half * half, half)]
     rng.shuffle(runs)
     return np.array([number for part in runs for number in part], np.uint32)
+
+
+def mined(order, pairs, table, arrays, half, share, rng) -> np.ndarray:
+    """The same pairs, `share` of the rows of `half` made anew: each of one language and of code that the table finds alike,
+    so that the other documents of a block are hard negatives."""
+    rows = order[: len(order) // half * half].reshape(-1, half).copy()
+    rng.shuffle(rows)
+    kept, pooled = rows[int(len(rows) * share) :], rows[: int(len(rows) * share)].ravel()
+    vectors = table.vectors(arrays["content"], arrays["content_ends"], table.document_weights, 64)
+    languages = collections.defaultdict(list)
+    for number in np.unique(pooled):
+        languages[pairs[number]["lang"]].append(number)
+    made = []
+    for numbers in languages.values():
+        for leaf in halved(np.array(numbers), vectors, half, np.random.default_rng(rng.randrange(1 << 30))):
+            made.append(leaf)
+    rest = np.concatenate([leaf for leaf in made if len(leaf) != half] or [np.zeros(0, np.int64)])
+    rest = rest[: len(rest) // half * half].reshape(-1, half)
+    both = np.concatenate([kept, [leaf for leaf in made if len(leaf) == half] or np.zeros((0, half), np.int64), rest])
+    both = both[np.random.default_rng(rng.randrange(1 << 30)).permutation(len(both))]
+    return np.ascontiguousarray(both.ravel(), np.uint32)
+
+
+def halved(numbers, vectors, size, random_state):
+    """Leaves of at most `size` alike documents: cut in two at a multiple of `size` along a direction between two of them."""
+    if len(numbers) <= size:
+        return [numbers]
+    one, other = vectors[random_state.choice(numbers, 2, replace=False)]
+    order = numbers[np.argsort(vectors[numbers] @ (one - other), kind="stable")]
+    cut = max(size, len(order) // 2 // size * size)
+    return halved(order[:cut], vectors, size, random_state) + halved(order[cut:], vectors, size, random_state)
 
 
 def average(out, runs):

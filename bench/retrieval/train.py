@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the ranker's weights on what the `retrieval` example writes, and say how they do on repositories never seen.
 
-usage: train.py FEATURES.jsonl [--write conexusd/src/search/rank/weights.rs] [--ablate]
+usage: train.py FEATURES.jsonl [--write conexusd/src/search/rank/weights.rs] [--ablate] [--json OUT]
 
 The model is linear, one set of weights for names and one for prose (`symbol` of the input). The loss is LambdaRank's:
 over all pairs of a target and another file of one query, log(1 + exp(-margin)) times what swapping the two would change
@@ -11,6 +11,7 @@ language) at a time and scores it with weights trained on the others. Scores are
 Python 3.11 and numpy.
 """
 import argparse
+import functools
 import json
 import pathlib
 import re
@@ -30,31 +31,49 @@ SCALE = 6.0
 PRIOR = 0.2
 PRIORS = {"docs": -0.3, "platform": -0.3, "paired_header": -0.2, "depth": -0.2}
 
+# What is switched off together, for --ablate: evidence of one kind.
+GROUPS = {
+    "whole-file evidence": ["cosine_file", "bm25_named"],
+    "path and file name": ["stem_share", "path_words", "stem_words"],
+    "what a file defines": ["definition", "symbol_best", "symbol_words"],
+    "what a file is": ["docs", "platform", "paired_header", "lines", "depth"],
+    "vectors' own scores": ["cosine_best", "cosine_file"],
+    "BM25's own scores": ["bm25_named", "bm25_best"],
+}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=pathlib.Path)
     parser.add_argument("--write", type=pathlib.Path, help="put the weights into this source file")
-    parser.add_argument("--ablate", action="store_true", help="cross-validate without each feature in turn")
+    parser.add_argument("--ablate", action="store_true", help="cross-validate without each feature and group in turn")
+    parser.add_argument("--json", type=pathlib.Path, help="write the cross-validated scores here")
     args = parser.parse_args()
     names = feature_names()
     data = load(args.features, len(names))
     print(f"{len(data)} queries, {np.mean([len(d['y']) for d in data]):.1f} candidate files each, "
           f"{np.mean([d['y'].sum() / d['targets'] for d in data]):.3f} of the targets among them")
     print(f"base score alone                {report(data, [ndcg(d['X'][:, 0], d) for d in data])}")
+    validated = {}
     for key in ("repo", "language"):
-        print(f"cross-validated by {key:12s} {report(data, cross_validate(data, key))}")
+        scores = cross_validate(data, key)
+        validated[key] = means(data, scores)
+        print(f"cross-validated by {key:12s} {report(data, scores)}")
+    languages = sorted({query["language"] for query in data}, key=validated["repo"].get)
+    print("by repository, worst first:     " + "  ".join(f"{name} {validated['repo'][name]:.3f}" for name in languages))
     weights = {symbol: train([d for d in data if d["symbol"] == symbol], L2[symbol]) for symbol in (False, True)}
     print(f"trained on everything           {report(data, [ndcg(d['X'] @ weights[d['symbol']], d) for d in data])}")
     if args.ablate:
-        for feature, name in enumerate(names):
-            mask = np.ones(len(names))
-            mask[feature] = 0
-            print(f"without {name:16s}        {report(data, cross_validate(data, 'repo', mask))}")
+        for label, without in [*GROUPS.items(), *((name, [name]) for name in names)]:
+            mask = np.array([float(name not in without) for name in names])
+            print(f"without {label:22s}  {report(data, cross_validate(data, 'repo', mask))}", flush=True)
+    if args.json:
+        args.json.write_text(json.dumps(validated, indent=1) + "\n")
     if args.write:
         write(args.write, weights)
 
 
+@functools.cache
 def feature_names() -> list[str]:
     source = (ROOT / "conexusd/src/search/rank/features.rs").read_text()
     block = re.search(r"FEATURE_NAMES: \[&str; FEATURES\] = \[(.*?)\];", source, re.S).group(1)
@@ -128,18 +147,18 @@ def cross_validate(data: list[dict], key: str, mask: np.ndarray | None = None) -
     return scores
 
 
+def means(data: list[dict], scores: list[float]) -> dict[str, float]:
+    """The mean over repositories, overall, by category and by language, as score.py aggregates."""
+    groups = defaultdict(lambda: defaultdict(list))
+    for query, score in zip(data, scores):
+        for group in ("overall", query["category"], query["language"]):
+            groups[group][query["repo"]].append(score)
+    return {group: float(np.mean([np.mean(own) for own in repos.values()])) for group, repos in groups.items()}
+
+
 def report(data: list[dict], scores: list[float]) -> str:
-    """The mean over repositories, overall and by category, as score.py aggregates."""
-    def mean(chosen) -> float:
-        by_repo = defaultdict(list)
-        for query, score in chosen:
-            by_repo[query["repo"]].append(score)
-        return float(np.mean([np.mean(group) for group in by_repo.values()]))
-    pairs = list(zip(data, scores))
-    parts = [f"{mean(pairs):.4f}"]
-    for category in ("architecture", "semantic", "symbol"):
-        parts.append(f"{category} {mean([p for p in pairs if p[0]['category'] == category]):.3f}")
-    return "  ".join(parts)
+    found = means(data, scores)
+    return "  ".join([f"{found['overall']:.4f}"] + [f"{name} {found[name]:.3f}" for name in ("architecture", "semantic", "symbol")])
 
 
 def write(path: pathlib.Path, weights: dict[bool, np.ndarray]) -> None:

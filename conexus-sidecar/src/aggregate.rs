@@ -7,6 +7,7 @@
 pub mod tally;
 pub mod epochs;
 pub mod store;
+pub mod remains;
 pub mod exemplars;
 
 use std::path::{Path, PathBuf};
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 use conexus_proto::v1::{self, record};
 use tokio::sync::watch;
 
-use self::epochs::{ConnectError, CoreInfo, CoreView, Crash, Ledger, Link, Taken};
+use self::epochs::{Burial, ConnectError, CoreInfo, CoreView, Crash, Ledger, Link, Taken};
 use self::exemplars::{Exemplar, Exemplars};
+use self::remains::Dead;
 use self::store::{Store, StoreError};
 use self::tally::{KINDS, Tally};
 use crate::ingest::admit::{self, Rejection};
@@ -137,6 +139,15 @@ impl Aggregate {
         taken
     }
 
+    /// Refuses a batch that could not even be read; it counts as taken in its turn.
+    pub fn refuse(&self, link: &Link, sequence: u64, rejection: Rejection) -> Result<Taken, Rejection> {
+        let mut state = self.state();
+        let taken = state.ledger.take(link, sequence, Err((rejection, [0; KINDS])));
+        state.waiting_since.get_or_insert_with(Instant::now);
+        self.0.wake.notify_one();
+        taken
+    }
+
     /// Ends an epoch that said goodbye.
     pub fn goodbye(&self, link: &Link) {
         self.state().ledger.goodbye(link);
@@ -154,6 +165,18 @@ impl Aggregate {
         let crashes = self.state().ledger.tick(Instant::now());
         self.0.wake.notify_one();
         crashes
+    }
+
+    /// Takes what dead cores had counted, and removes the files of those for which that is on disk.
+    pub fn bury(&self, dead: Vec<Dead>) {
+        for dead in dead {
+            let burial = self.state().ledger.bury(&dead.remains, Instant::now());
+            match burial {
+                Burial::Connected => {}
+                Burial::Taken => self.0.wake.notify_one(),
+                Burial::Done => dead.remove(),
+            }
+        }
     }
 
     /// Adds to the sidecar's own counts: pairs of slot and amount. They are written with the next commit; `now`

@@ -5,8 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use conexus_config::settings::Tracing;
+use conexus_config::settings::{Sentry, Tracing};
 use conexus_config::{Config, ConfigErrors, Flag, Inputs, LogFormat, LogLevel};
+
+use crate::export::logs;
 
 /// Where settings come from, on the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -38,12 +40,18 @@ pub struct Options {
     pub state_dir: PathBuf,
     /// `observability.tracing`, if traces are exported.
     pub tracing: Option<Tracing>,
+    /// `observability.sentry`, if errors are reported.
+    pub sentry: Option<Sentry>,
+    /// `observability.log_dir` and what bounds the files in it.
+    pub logs: logs::Limits,
     /// `observability.telemetry.spool_max_bytes`
     pub spool_max_bytes: u64,
     /// `observability.log_level`
     pub log_level: LogLevel,
     /// `observability.log_format`
     pub log_format: LogFormat,
+    /// `observability.debug.port` plus 1 (0 stays 0), if `observability.debug.enabled`
+    pub debug_port: Option<u16>,
     /// What is odd in the configuration and was ignored.
     pub warnings: Vec<String>,
 }
@@ -61,9 +69,17 @@ impl Options {
             socket: observability.telemetry.socket.clone(),
             state_dir: observability.telemetry.state_dir.clone(),
             tracing: observability.tracing.enabled.then(|| observability.tracing.clone()),
+            sentry: observability.sentry.enabled.then(|| observability.sentry.clone()),
+            logs: logs::Limits {
+                folder: observability.log_dir.clone(),
+                rotation: observability.log_rotation,
+                files_max: observability.log_max_files,
+                bytes_max: observability.log_max_bytes,
+            },
             spool_max_bytes: observability.telemetry.spool_max_bytes,
             log_level: observability.log_level,
             log_format: observability.log_format,
+            debug_port: observability.debug.enabled.then(|| next_port(observability.debug.port)),
             warnings,
         }
     }
@@ -82,6 +98,11 @@ impl Options {
         let inputs = settings.iter().fold(inputs, |inputs, (key, value)| inputs.flag(key, "--set", value));
         conexus_config::load(&inputs).map(|loaded| Self::new(&loaded.config, loaded.warnings))
     }
+}
+
+/// The port beside conexusd's; after the last one comes any that is free, as for 0.
+fn next_port(port: u16) -> u16 {
+    if port == 0 { 0 } else { port.checked_add(1).unwrap_or(0) }
 }
 
 /// Why there is no configuration.

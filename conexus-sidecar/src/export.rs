@@ -16,6 +16,8 @@ pub mod backoff;
 pub mod spool;
 pub mod worker;
 pub mod exporters;
+pub mod logs;
+pub mod sentry;
 pub mod otlp;
 
 use std::sync::Arc;
@@ -69,6 +71,39 @@ pub fn kind_of(record: &v1::Record) -> Option<usize> {
 pub trait RecordSink: std::fmt::Debug + Send + Sync {
     /// Takes a batch or drops it; never waits.
     fn offer(&self, batch: &Arc<RecordBatch>);
+
+    /// Hears what happened to a core.
+    fn life(&self, _epoch: u64, _life: &Life) {}
+}
+
+/// What happens to a core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It connected, for the first time or again.
+    Connected(CoreStart),
+    /// It said goodbye.
+    Ended,
+    /// It vanished and did not come back. The record of its crash came before.
+    Crashed,
+}
+
+/// What a core said about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoreStart {
+    /// Its version.
+    pub version: String,
+    /// The commit that it was built from.
+    pub commit: String,
+    /// The compiler that built it.
+    pub rustc: String,
+    /// Its process id, in its own PID namespace.
+    pub pid: u32,
+    /// Its loss is a crash.
+    pub serving: bool,
+    /// When it started.
+    pub started_unix_nanos: i64,
+    /// Batches of it were taken before, perhaps by an earlier life of the sidecar.
+    pub known: bool,
 }
 
 /// The way of the records to all that take them. Cheap to clone.
@@ -90,6 +125,11 @@ impl Records {
         for sink in self.0.iter() {
             sink.offer(&batch);
         }
+    }
+
+    /// Tells everyone what happened to a core.
+    pub fn tell(&self, epoch: u64, life: &Life) {
+        self.0.iter().for_each(|sink| sink.life(epoch, life));
     }
 }
 

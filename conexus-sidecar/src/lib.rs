@@ -13,6 +13,7 @@
 
 pub mod ingest;
 pub mod aggregate;
+pub mod crash;
 pub mod catalog;
 pub mod export;
 pub mod health;

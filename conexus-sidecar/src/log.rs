@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use conexus_config::{LogFormat, LogLevel};
+use conexus_proto::v1;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -63,6 +64,16 @@ impl Log {
 pub struct Levels(Arc<AtomicU8>);
 
 impl Levels {
+    /// A switch that stands at `level`.
+    pub fn new(level: LogLevel) -> Self {
+        Self(Arc::new(AtomicU8::new(level as u8)))
+    }
+
+    /// Whether a core's line of this level is written.
+    pub fn lets(&self, level: v1::Level) -> bool {
+        level as u8 >= self.0.load(Ordering::Relaxed)
+    }
+
     /// Writes lines of this level and more important ones from now on.
     pub fn set(&self, level: LogLevel) {
         self.0.store(level as u8, Ordering::Relaxed);
@@ -202,10 +213,20 @@ fn one_line(text: &str) -> String {
 /// A time as RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at: SystemTime) -> String {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:03}Z", to_seconds(since), since.subsec_millis())
+}
+
+/// The same with microseconds.
+pub fn rfc3339_micros(at: SystemTime) -> String {
+    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:06}Z", to_seconds(since), since.subsec_micros())
+}
+
+fn to_seconds(since: Duration) -> String {
     let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     let (year, month, day) = civil(days as i64);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of the days since 1970: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".

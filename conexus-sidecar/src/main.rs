@@ -4,14 +4,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use conexus_config::LogLevel;
+use conexus_profiles::{Endpoint, ProfileError};
 use conexus_sidecar::cli::{self, Cli, Command};
 use conexus_sidecar::config::{self, ConfigError, Options, Settings};
-use conexus_sidecar::log::Log;
+use conexus_sidecar::log::{Levels, Log};
 use conexus_sidecar::pipeline::{self, StartError};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Lets heap profiles be switched on while the program runs; jemalloc looks for this name.
+// SAFETY: nothing else in the program has this name, and jemalloc reads it as a pointer to a C string, which it is.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; conexus_profiles::MALLOC_CONF.len()] = conexus_profiles::MALLOC_CONF;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -71,7 +77,14 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
         pid = std::process::id(),
         "sidecar ready"
     );
-    let reload = tokio::spawn(reload(hangup, settings.clone(), log.levels()));
+    let _profiles = match profiles(options).await {
+        Ok(open) => open,
+        Err(error) => {
+            tracing::error!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let reload = tokio::spawn(reload(hangup, settings.clone(), [log.levels(), sidecar.levels.clone()]));
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
@@ -88,12 +101,23 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
     }
 }
 
+/// Opens the endpoint for profiles, if it is asked for.
+async fn profiles(options: &Options) -> Result<Option<Endpoint>, ProfileError> {
+    let Some(port) = options.debug_port else { return Ok(None) };
+    let endpoint = Endpoint::open(port).await?;
+    tracing::info!(address = %endpoint.address(), path = "/debug/pprof/", "profiles can be fetched");
+    if let Some(reason) = endpoint.without_heap() {
+        tracing::warn!(reason, "there are no heap profiles");
+    }
+    Ok(Some(endpoint))
+}
+
 /// SIGHUP rereads the log level; everything else needs a restart.
-async fn reload(mut hangup: Signal, settings: Settings, levels: conexus_sidecar::log::Levels) {
+async fn reload(mut hangup: Signal, settings: Settings, levels: [Levels; 2]) {
     while hangup.recv().await.is_some() {
         match config::load(&settings) {
             Ok(options) => {
-                levels.set(options.log_level);
+                levels.iter().for_each(|levels| levels.set(options.log_level));
                 tracing::info!(log_level = options.log_level.as_str(), "SIGHUP: the log level was read again");
             }
             Err(error) => tracing::error!(%error, "SIGHUP: the configuration is not valid, nothing changed"),

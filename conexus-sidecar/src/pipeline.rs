@@ -6,37 +6,43 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use conexus_proto::FILE_DESCRIPTOR_SET;
+use axum::routing::post;
 use conexus_proto::v1::debug_server::DebugServer;
-use conexus_proto::v1::ingest_server::IngestServer;
+use conexus_proto::{FILE_DESCRIPTOR_SET, v1};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::server::NamedService;
+use tonic_health::ServingStatus;
 
+use crate::aggregate::remains::Graveyard;
 use crate::aggregate::store::StoreError;
 use crate::aggregate::tally::EXPORT_FAILURES;
 use crate::aggregate::{Aggregate, Committer, chain};
 use crate::closing::{self, Closer, Closing};
 use crate::config::Options;
+use crate::crash;
 use crate::debug::Debug;
 use crate::debug::tail::Live;
 use crate::export::exporters::Exporters;
+use crate::export::logs::Logs;
 use crate::export::otlp::{self, Otlp, OtlpError};
+use crate::export::sentry::{self, Reporter};
 use crate::export::spool::{Opened, Spool};
-use crate::export::{OTLP, RecordSink, Records};
+use crate::export::{Life, OTLP, RecordSink, Records, SENTRY};
 use crate::health::Health;
 use crate::http::{self, ListenError, Observatory};
 use crate::ingest::admit::MESSAGE_BYTES_MAX;
-use crate::ingest::service::Ingest;
+use crate::ingest::service::{self, Ingest};
 use crate::ingest::socket::{Socket, SocketError};
+use crate::log::Levels;
 use crate::process::Process;
 
 /// How often what depends on time is looked at.
@@ -83,8 +89,11 @@ pub struct Sidecar {
     pub socket: PathBuf,
     /// What it sees.
     pub observatory: Observatory,
+    /// The switch for which lines go to the log files.
+    pub levels: Levels,
     closer: Closer,
     exporters: Exporters,
+    reporter: Option<Arc<Reporter>>,
     committer: Committer,
     servers: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -101,7 +110,8 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
     let (closer, closing) = closing::pair();
     let process = Process::new();
     let live = Arc::new(Live::default());
-    let exporters = start_exporters(options, &aggregate)?;
+    let levels = Levels::new(options.log_level);
+    let (exporters, reporter) = start_exporters(options, &aggregate, &levels)?;
     let mut sinks: Vec<Arc<dyn RecordSink>> = vec![live.clone()];
     sinks.extend(exporters.sinks());
     let observatory = Observatory {
@@ -112,7 +122,11 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
         go_compat: options.go_compat,
         closing: closing.clone(),
     };
-    let ingest = Ingest::new(aggregate.clone(), Records::new(sinks), closing.clone());
+    let records = Records::new(sinks);
+    crash::sweep(&options.socket);
+    let graveyard = Graveyard::of(&options.socket);
+    let ticking = tick(aggregate.clone(), graveyard, records.clone(), reporter.clone(), options.socket.clone());
+    let ingest = Ingest::new(aggregate.clone(), records, closing.clone());
     let grpc = grpc_router(ingest, Debug::new(observatory.clone(), live))?;
     let metrics_path = options.metrics_enabled.then_some(options.metrics_path.as_str());
     let web = http::router(observatory.clone(), metrics_path);
@@ -120,14 +134,16 @@ pub async fn start(options: &Options) -> Result<Sidecar, StartError> {
         metrics_address,
         socket: options.socket.clone(),
         observatory,
+        levels,
         closer,
         exporters,
+        reporter,
         committer,
         servers: vec![
             tokio::spawn(serve_grpc(socket, grpc, closing.clone())),
             tokio::spawn(serve_http(listener, web, closing)),
         ],
-        background: vec![tokio::spawn(tick(aggregate.clone())), tokio::spawn(process.report(aggregate))],
+        background: vec![tokio::spawn(ticking), tokio::spawn(process.report(aggregate))],
     })
 }
 
@@ -149,6 +165,9 @@ impl Sidecar {
             }
         }
         self.background.iter().for_each(JoinHandle::abort);
+        if let Some(reporter) = &self.reporter {
+            reporter.finish();
+        }
         self.exporters.stop(EXPORT_WITHIN).await;
         let last_commit = tokio::task::spawn_blocking(move || self.committer.stop());
         if tokio::time::timeout(COMMIT_WITHIN, last_commit).await.is_err() {
@@ -161,15 +180,26 @@ impl Sidecar {
     }
 }
 
-/// Starts the exporters that are switched on.
-fn start_exporters(options: &Options, aggregate: &Aggregate) -> Result<Exporters, StartError> {
-    let spooling: Vec<usize> = options.tracing.iter().map(|_| OTLP).collect();
+/// The exporters, and what feeds the one of error reports.
+type Started = (Exporters, Option<Arc<Reporter>>);
+
+/// Starts the exporters that are switched on, and the log files.
+fn start_exporters(options: &Options, aggregate: &Aggregate, levels: &Levels) -> Result<Started, StartError> {
+    let spooling: Vec<usize> =
+        options.tracing.iter().map(|_| OTLP).chain(options.sentry.iter().map(|_| SENTRY)).collect();
     let spool = if spooling.is_empty() { None } else { open_spool(options, aggregate, &spooling) };
     let mut exporters = Exporters::new(aggregate.clone(), spool);
     if let Some(tracing) = &options.tracing {
         exporters.start(otlp::PLAN, Otlp::new(tracing)?);
     }
-    Ok(exporters)
+    exporters.add_logs(Logs::start(options.logs.clone(), options.log_format, levels.clone(), aggregate.clone()));
+    let reporter = options.sentry.as_ref().and_then(sentry::Options::new).map(|sentry| {
+        let gate = sentry::Gate::default();
+        let transport = sentry::Transport::new(&sentry.dsn, gate.clone());
+        let front = |outlet| Arc::new(Reporter::new(sentry, aggregate.clone(), outlet, gate));
+        exporters.start_behind(sentry::PLAN, transport, front)
+    });
+    Ok((exporters, reporter))
 }
 
 /// Opens the spool. One that cannot be opened never keeps the sidecar from starting: exporters then do without.
@@ -191,13 +221,34 @@ fn open_spool(options: &Options, aggregate: &Aggregate, exporters: &[usize]) -> 
     }
 }
 
-async fn tick(aggregate: Aggregate) {
+async fn tick(
+    aggregate: Aggregate,
+    mut graveyard: Graveyard,
+    records: Records,
+    reporter: Option<Arc<Reporter>>,
+    socket: PathBuf,
+) {
     let mut interval = tokio::time::interval(TICK);
     loop {
         interval.tick().await;
+        if let Some(reporter) = &reporter {
+            reporter.tick();
+        }
+        let looking = tokio::task::spawn_blocking(move || {
+            let dead = graveyard.dead();
+            (graveyard, dead)
+        });
+        let Ok((again, dead)) = looking.await else { return };
+        graveyard = again;
+        aggregate.bury(dead);
         for crash in aggregate.tick() {
+            let error = crash::report(&socket, &crash, SystemTime::now());
+            let cause = error.message.clone();
+            records.pass_on(crash.epoch, vec![v1::Record { record: Some(v1::record::Record::Error(error)) }]);
+            records.tell(crash.epoch, &Life::Crashed);
             let core = crash.core.unwrap_or_default();
             tracing::error!(
+                cause,
                 epoch = format!("{:016x}", crash.epoch),
                 pid = core.pid,
                 version = core.version,
@@ -244,7 +295,7 @@ async fn until(mut closing: Closing) {
 fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection::server::Error> {
     let (reporter, health) = tonic_health::server::health_reporter();
     tokio::spawn(async move {
-        reporter.set_serving::<IngestServer<Ingest>>().await;
+        reporter.set_service_status(service::SERVICE, ServingStatus::Serving).await;
         reporter.set_serving::<DebugServer<Debug>>().await;
     });
     let reflection = || {
@@ -252,9 +303,9 @@ fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection:
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let ingest = IngestServer::new(ingest).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let debug = DebugServer::new(debug).max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let router = add(Router::new(), ingest);
+    let ingest = post(move |request| ingest.clone().serve(request));
+    let router = Router::new().route(service::STREAM_PATH, ingest);
     let router = add(router, debug);
     let router = add(router, health);
     let router = add(router, reflection().build_v1()?);

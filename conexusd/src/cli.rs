@@ -24,7 +24,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use conexus_config::{Flag, Inputs, Loaded};
+use conexus_config::{ConfigErrors, Flag, Inputs, Loaded, LogFormat};
+
+use crate::life;
+use crate::telemetry::Level;
 
 /// Exit code of a failure.
 pub const FAILURE: u8 = 1;
@@ -96,6 +99,12 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Show the configuration: its defaults, what is in force, its schema
     Config(config::ConfigArgs),
+    /// Name the addresses in a crash file: started by a conexusd that dies
+    #[command(hide = true)]
+    CrashSymbols {
+        /// The file
+        file: PathBuf,
+    },
     /// Write completions for a shell to standard output
     Completions {
         /// bash, elvish, fish, powershell or zsh
@@ -123,6 +132,13 @@ impl CliError {
         Self { code: USAGE, message: message.to_string() }
     }
 
+    /// The same, written to standard error in the format of the logs: for commands that serve, whose standard error a program
+    /// reads.
+    pub fn logged(self, format: LogFormat) -> Self {
+        life::write_lines(format, Level::Error, &self.message);
+        Self { code: self.code, message: String::new() }
+    }
+
     /// Ctrl-C.
     pub fn interrupted() -> Self {
         Self { code: INTERRUPTED, message: "interrupted".to_owned() }
@@ -145,15 +161,34 @@ pub fn parse() -> Cli {
 impl Globals {
     /// The configuration in force, with what the command's own flags set. Warnings go to standard error.
     pub fn load(&self, flags: &[Option<Flag>]) -> Result<Loaded, CliError> {
-        let set = self.set.iter().map(|(key, value)| Flag::new(key.as_str(), "--set", value));
-        let all = set.chain(flags.iter().flatten().cloned()).collect();
-        let loaded = conexus_config::load(&Inputs::from_process(all, self.config.clone())).map_err(CliError::usage)?;
+        let loaded = self.read(flags).map_err(CliError::usage)?;
         if !self.quiet {
             for warning in &loaded.warnings {
                 anstream::eprintln!("warning: {warning}");
             }
         }
         Ok(loaded)
+    }
+
+    /// The same for a command that serves: mistakes, warnings and panics go to standard error in the format of the logs.
+    pub fn load_to_serve(&self, flags: &[Option<Flag>]) -> Result<Loaded, CliError> {
+        let loaded = match self.read(flags) {
+            Ok(loaded) => loaded,
+            Err(errors) => {
+                life::write_lines(errors.log_format(), Level::Warn, &errors.warnings().join("\n"));
+                return Err(CliError::usage(&errors).logged(errors.log_format()));
+            }
+        };
+        let format = loaded.config.observability.log_format;
+        life::log_panics(format);
+        life::write_lines(format, Level::Warn, &loaded.warnings.join("\n"));
+        Ok(loaded)
+    }
+
+    fn read(&self, flags: &[Option<Flag>]) -> Result<Loaded, ConfigErrors> {
+        let set = self.set.iter().map(|(key, value)| Flag::new(key.as_str(), "--set", value));
+        let all = set.chain(flags.iter().flatten().cloned()).collect();
+        conexus_config::load(&Inputs::from_process(all, self.config.clone()))
     }
 }
 

@@ -65,6 +65,8 @@ pub struct IndexOptions {
     pub max_file_size: u64,
     /// Vectors that a run remembers in memory, for texts that come again.
     pub embedding_cache: usize,
+    /// Whether vectors that the index holds are used again for the same texts.
+    pub reuse_vectors: bool,
     /// By how much the priority of indexing threads is lowered (`nice`, 0 to 19).
     pub nice: i32,
 }
@@ -82,6 +84,7 @@ impl IndexOptions {
             ignore: Vec::new(),
             max_file_size: 1 << 20,
             embedding_cache: 100_000,
+            reuse_vectors: true,
             nice: 10,
         })
     }
@@ -156,6 +159,7 @@ impl Index {
         let settings = pipeline::Settings {
             workers: options.workers,
             recent_vectors: options.embedding_cache,
+            reuse_vectors: options.reuse_vectors,
             nice: options.nice.clamp(0, 19),
         };
         let maintenance = Maintenance::start(Arc::clone(&core), options.workers, (settings.nice + 5).min(19));

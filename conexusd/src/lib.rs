@@ -22,3 +22,5 @@ pub mod grep;
 pub mod root;
 
 pub mod telemetry;
+
+pub mod ablation;

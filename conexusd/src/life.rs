@@ -1,5 +1,6 @@
 //! Life: telemetry of this process from its start to its end, as configured.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use conexus_config::{Config, LogFormat, LogLevel};
@@ -46,9 +47,21 @@ pub fn reread_log_level(reload: impl FnOnce() -> Result<Config, String>, telemet
     }
 }
 
-/// A line for standard error before telemetry has started, in the configured format.
-pub fn log_line(config: &Config, level: Level, message: &str) -> String {
-    telemetry::log_line(format(config.observability.log_format), level, "conexusd", message)
+/// Writes a log line for each line of `message` to standard error, before telemetry has started or without it.
+pub fn write_lines(log_format: LogFormat, level: Level, message: &str) {
+    let line = |message: &str| telemetry::log_line(format(log_format), level, "conexusd", message);
+    let lines: String = message.lines().map(|message| line(message) + "\n").collect();
+    // A standard error that is closed takes no lines, and there is nobody else to tell.
+    let _ = std::io::stderr().write_all(lines.as_bytes());
+}
+
+/// Panics become log lines on standard error, until reporting starts and takes them over.
+pub fn log_panics(log_format: LogFormat) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or("a panic without a message");
+        let place = panic.location().map_or_else(String::new, |place| format!(" at {place}"));
+        write_lines(log_format, Level::Error, &format!("panicked{place}: {}", message.replace('\n', " ")));
+    }));
 }
 
 fn options(config: &Config, serving: bool) -> TelemetryOptions {

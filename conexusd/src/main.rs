@@ -8,6 +8,11 @@ use conexusd::cli::{self, Cli, CliError, CliResult, Command};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// Lets heap profiles be switched on while the program runs; jemalloc looks for this name.
+// SAFETY: nothing else in the program has this name, and jemalloc reads it as a pointer to a C string, which it is.
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static MALLOC_CONF: &[u8; conexus_profiles::MALLOC_CONF.len()] = conexus_profiles::MALLOC_CONF;
+
 fn main() -> ExitCode {
     let cli = cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -39,6 +44,9 @@ async fn run(cli: Cli) -> CliResult {
         Command::Health(args) => cli::health::run(args, globals).await,
         Command::Doctor(args) => cli::doctor::run(args, globals).await,
         Command::Config(args) => cli::config::run(&args, globals),
+        Command::CrashSymbols { file } => conexusd::telemetry::symbolise_crash(&file)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|error| CliError::failure(format!("{}: {error}", file.display()))),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "conexusd", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

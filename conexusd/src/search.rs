@@ -6,7 +6,6 @@
 //!
 //! Search never sees MCP or JSON.
 
-pub mod batch;
 pub mod bm25;
 pub mod cache;
 pub mod filter;
@@ -26,9 +25,9 @@ use conexus_proto::facts::{Fact, SearchType};
 
 use crate::index::IndexError;
 use crate::index::classify::SourceType;
-use crate::index::embed::Embedder;
+use crate::index::embed::{self, Effort, Embedder};
 use crate::index::snapshot::{ChunkRow, Current, FileRow, Freshness, Snapshot};
-use crate::telemetry::{SpanRef, Telemetry, Trace};
+use crate::telemetry::{AttributeValue, SpanRef, Telemetry, Trace};
 use bm25::WeightedTerm;
 use cache::{FilterKey, Key, Lru, ResultCache};
 use filter::Allowed;
@@ -40,10 +39,40 @@ use vector::QueryEmbedder;
 pub const TOP_K_MAX: usize = 100;
 
 /// Chunks that each lane brings for each part of the query.
-const LANE_LIMIT: usize = 300;
+pub const LANE_LIMIT: usize = 300;
 
 /// Compiled filters kept: each is a bit a file.
 const FILTERS_MAX: usize = 32;
+
+/// What an order is made from. All but the first leave parts out: they show what each part is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Both lanes, fused, then ranked by all evidence.
+    #[default]
+    Full,
+    /// The same without vectors.
+    FullWithoutVectors,
+    /// Both lanes, fused by their ranks alone.
+    Fused,
+    /// BM25 alone.
+    Words,
+    /// Vectors alone.
+    Vectors,
+}
+
+impl Method {
+    fn has_words(self) -> bool {
+        self != Self::Vectors
+    }
+
+    fn has_vectors(self) -> bool {
+        !matches!(self, Self::Words | Self::FullWithoutVectors)
+    }
+
+    fn is_ranked(self) -> bool {
+        matches!(self, Self::Full | Self::FullWithoutVectors)
+    }
+}
 
 /// What an engine may be told.
 #[derive(Clone, Copy, Debug)]
@@ -52,11 +81,13 @@ pub struct Options {
     pub cache_entries: usize,
     /// The token budget of requests that name none.
     pub max_tokens: Option<usize>,
+    /// What the order is made from.
+    pub method: Method,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_entries: 1_000, max_tokens: None }
+        Self { cache_entries: 1_000, max_tokens: None, method: Method::Full }
     }
 }
 
@@ -83,14 +114,26 @@ impl SearchEngine {
         let started = Instant::now();
         check(request)?;
         let snapshot = self.current.load_full();
-        let ranking = self.ranking(&snapshot, request, trace)?;
+        let (ranking, searched) = self.ranking(&snapshot, request, trace)?;
         let total_count = ranking.len();
         let first = request.offset.min(total_count);
         let slice = &ranking[first..(first + request.top_k).min(total_count)];
-        let formatting = trace.start(trace.root(), "result.format");
+        // Only now it is known what is to be read. It is a part of the search in the store, though that ended before.
+        let reading = trace.start(searched, "store.read");
+        let texts = format::Texts::read(&snapshot, slice)?;
+        let (files, read) = texts.size();
+        trace.set(reading, "op", AttributeValue::Static("db"));
+        trace.set(reading, "files", files);
+        trace.set(reading, "bytes", read);
+        let (_, formatting) = trace.next(reading, trace.root(), "result.format");
         let max_tokens = request.max_tokens.or(self.options.max_tokens);
-        let (results, bytes) = format::results(&snapshot, slice, max_tokens)?;
+        let (results, bytes) = format::results(&snapshot, slice, &texts, max_tokens);
         trace.set(formatting, "bytes", bytes);
+        let truncated = results.iter().filter(|result| result.truncated).count();
+        if truncated > 0 {
+            let what = ("what", AttributeValue::Static("results"));
+            trace.event(formatting, "truncated", &[what, ("count", truncated.into())]);
+        }
         trace.end(formatting);
         trace.set(trace.root(), "results", results.len());
         Ok(SearchResponse {
@@ -109,50 +152,64 @@ impl SearchEngine {
         check(request)?;
         let snapshot = self.current.load_full();
         let mut trace = self.telemetry.trace("mcp.search");
-        let files = self.gather(&snapshot, request, &mut trace, rank::explain)?;
+        let (files, _) = self.gather(&snapshot, request, &mut trace, rank::explain)?;
         Ok(files.into_iter().map(|file| (snapshot.file(file.file).path.to_owned(), file)).collect())
     }
 
+    /// The ranking, and the span of the search in the store, or the root where the ranking was remembered.
     fn ranking(
         &self,
         snapshot: &Snapshot,
         request: &SearchRequest,
         trace: &mut Trace,
-    ) -> Result<Arc<Vec<Ranked>>, SearchError> {
+    ) -> Result<(Arc<Vec<Ranked>>, SpanRef), SearchError> {
+        let fresh = |trace: &mut Trace| {
+            let (ranking, searched) = self.gather(snapshot, request, trace, self.order())?;
+            Ok((Arc::new(ranking), searched))
+        };
         if !request.cache {
-            return self.gather(snapshot, request, trace, rank::rank).map(Arc::new);
+            return fresh(trace);
         }
         let (key, generation) = (Key::of(request), snapshot.generation());
         if let Some(ranking) = self.rankings.get(&key, generation) {
             self.telemetry.emit(Fact::SearchCacheHit);
-            trace.set(trace.root(), "cache_hit", true);
-            return Ok(ranking);
+            let root = trace.root();
+            trace.set(root, "cache_hit", true);
+            trace.event(root, "cache_hit", &[("what", AttributeValue::Static("ranking"))]);
+            return Ok((ranking, root));
         }
         self.telemetry.emit(Fact::SearchCacheMiss);
-        let ranking = Arc::new(self.gather(snapshot, request, trace, rank::rank)?);
+        let (ranking, searched) = fresh(trace)?;
         self.rankings.insert(key, generation, Arc::clone(&ranking));
-        Ok(ranking)
+        Ok((ranking, searched))
     }
 
-    /// Runs the lanes and hands what they found to `conclude`.
+    fn order(&self) -> fn(&Evidence<'_>) -> Vec<Ranked> {
+        if self.options.method.is_ranked() { rank::rank } else { rank::fused }
+    }
+
+    /// Runs the lanes and hands what they found to `conclude`. Returns the span of the lanes too.
     fn gather<R>(
         &self,
         snapshot: &Snapshot,
         request: &SearchRequest,
         trace: &mut Trace,
         conclude: fn(&Evidence<'_>) -> R,
-    ) -> Result<R, SearchError> {
+    ) -> Result<(R, SpanRef), SearchError> {
         let allowed = self.allowed(snapshot, request)?;
         let keep = |file: FileRow| allowed.admits(file);
         let query = query::analyse(&request.query);
-        trace.set(trace.root(), "kind", query.kind.as_str());
-        let vectors = self.embed(&query, request.cache, trace);
+        trace.set(trace.root(), "kind", AttributeValue::Static(query.kind.as_str()));
+        let method = self.options.method;
+        let vectors = if method.has_vectors() { self.embed(&query, request.cache, trace) } else { Vec::new() };
         let searching = trace.start(trace.root(), "vectorstore.search");
         let semantic = self.vector_lane(snapshot, &vectors, &keep, searching, trace);
-        let (terms, lexical) = self.lexical_lane(snapshot, &query, &keep, searching, trace)?;
-        let nanos = trace.end(searching);
-        self.telemetry.emit(Fact::Searched { lane: SearchType::Hybrid, nanos });
-        let ranking = trace.start(trace.root(), "result.rank");
+        let (terms, lexical) = match method.has_words() {
+            true => self.lexical_lane(snapshot, &query, &keep, searching, trace)?,
+            false => (Vec::new(), vec![Vec::new(); query.parts.len()]),
+        };
+        let (nanos, ranking) = trace.next(searching, trace.root(), "result.rank");
+        trace.measure(searching, Fact::Searched { lane: SearchType::Hybrid, nanos });
         let context = Context::of(&request.work_context);
         let evidence = Evidence {
             snapshot,
@@ -166,7 +223,7 @@ impl SearchEngine {
         };
         let conclusion = conclude(&evidence);
         trace.end(ranking);
-        Ok(conclusion)
+        Ok((conclusion, searching))
     }
 
     fn allowed(&self, snapshot: &Snapshot, request: &SearchRequest) -> Result<Arc<Allowed>, SearchError> {
@@ -181,30 +238,33 @@ impl SearchEngine {
 
     /// The vector of each part; none if the provider fails: the answer is then made from words alone.
     fn embed(&self, query: &Query, cache: bool, trace: &mut Trace) -> Vec<Arc<Vec<f32>>> {
-        let provider = self.embedder.embedder().provider();
         let span = trace.start(trace.root(), "embedding.generate");
-        trace.set(span, "provider", provider.as_str());
         let mut vectors = Vec::with_capacity(query.parts.len());
-        let mut hits = 0;
+        let (mut hits, mut effort) = (0, Effort::default());
         for part in &query.parts {
-            match self.embedder.embed(&part.text, cache) {
+            if part.text.len() > vector::EMBEDDED_BYTES_MAX {
+                let what = ("what", AttributeValue::Static("query"));
+                trace.event(span, "truncated", &[what, ("bytes", part.text.len().into())]);
+            }
+            match self.embedder.embed(&part.text, cache, &mut effort) {
                 Ok((vector, hit)) => {
                     hits += usize::from(hit);
                     vectors.push(vector);
                 }
                 Err(error) => {
-                    self.telemetry.emit(Fact::EmbeddingFailed { provider, error: error.class });
+                    // The embedder has counted it.
+                    trace.set(span, "error.type", AttributeValue::Static(error.class.as_str()));
                     trace.fail(span, &error.message);
                     vectors.clear();
                     break;
                 }
             }
         }
-        trace.set(span, "cache_hit", hits == query.parts.len());
-        let nanos = trace.end(span);
-        if !vectors.is_empty() && hits < query.parts.len() {
-            self.telemetry.emit(Fact::EmbeddingGenerated { provider, nanos });
+        if hits > 0 {
+            trace.event(span, "cache_hit", &[("what", AttributeValue::Static("vector")), ("count", hits.into())]);
         }
+        embed::describe(trace, span, self.embedder.embedder(), &effort, hits == query.parts.len());
+        trace.end(span);
         vectors
     }
 
@@ -219,8 +279,9 @@ impl SearchEngine {
         let span = trace.start(parent, "vector.search");
         let lists: Vec<_> = vectors.iter().map(|vector| vector::search(snapshot, vector, LANE_LIMIT, keep)).collect();
         trace.set(span, "candidates", lists.iter().map(Vec::len).sum::<usize>());
+        trace.set(span, "ef", snapshot.expansion());
         let nanos = trace.end(span);
-        self.telemetry.emit(Fact::Searched { lane: SearchType::Vector, nanos });
+        trace.measure(span, Fact::Searched { lane: SearchType::Vector, nanos });
         lists
     }
 
@@ -248,7 +309,7 @@ impl SearchEngine {
         trace.set(span, "terms", terms.len());
         trace.set(span, "candidates", lists.iter().map(Vec::len).sum::<usize>());
         let nanos = trace.end(span);
-        self.telemetry.emit(Fact::Searched { lane: SearchType::Bm25, nanos });
+        trace.measure(span, Fact::Searched { lane: SearchType::Bm25, nanos });
         Ok((terms, lists))
     }
 }

@@ -7,13 +7,14 @@
 //! error()    ──▶ a queue of its own ─────────────┘       └────▶ mirror ──▶ stderr
 //! ```
 //!
-//! Measures are exact: slots are never reset, and snapshots of them are absolute. Records (spans, log lines, errors) are bounded
+//! Measures are exact: slots are never reset, snapshots of them are absolute, and their memory outlives a killed process. Records (spans, log lines, errors) are bounded
 //! and may be dropped, and every drop is counted. No metric has a name here: that is the sidecar's catalogue.
 
 mod clock;
 mod ids;
 mod gauges;
 mod slots;
+mod shared;
 mod cell;
 mod ring;
 mod seat;
@@ -21,10 +22,13 @@ mod trace;
 mod context;
 mod layer;
 mod error;
+mod stack;
 mod panics;
+mod crash;
 mod encode;
 mod line;
 mod mirror;
+mod storm;
 mod drain;
 mod process;
 mod outbox;
@@ -37,7 +41,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use conexus_proto::facts::{DropReason, Fact, Gauge, RecordKind};
+use conexus_proto::facts::{Fact, Gauge, RecordKind};
+use conexus_proto::scrub::scrubbed;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Handle, RuntimeMetrics};
 
@@ -45,6 +50,7 @@ pub use capture::Capture;
 pub use cell::{AttributeValue, Level, SpanKind};
 pub use clock::Tick;
 pub use context::{Context, Entered, Scope};
+pub use crash::symbolise as symbolise_crash;
 pub use error::{ErrorReport, Frame};
 pub use ids::{BadTraceParent, TraceId, TraceParent};
 pub use layer::TelemetryLayer;
@@ -57,6 +63,8 @@ use gauges::Gauges;
 use mirror::Mirror;
 use outbox::Outbox;
 use seat::Seats;
+use slots::Tables;
+use stack::{Stacks, Work};
 use trace::Buffers;
 
 /// Error reports that may wait for the drain.
@@ -75,6 +83,8 @@ pub(crate) struct Hub {
     pub(crate) gauges: Gauges,
     pub(crate) buffers: Buffers,
     pub(crate) errors: (Sender<Box<ErrorReport>>, Receiver<Box<ErrorReport>>),
+    /// Gives error reports their stacks; None in a process that reports to nobody.
+    pub(crate) stacks: Option<Stacks>,
     /// Whether records go anywhere but stderr.
     pub(crate) records: bool,
     pub(crate) tracing_enabled: bool,
@@ -98,12 +108,12 @@ pub(crate) struct ObservedRuntime {
 impl Telemetry {
     /// A handle whose facts are counted and go nowhere: for one-shot commands and tests. Traces only measure.
     pub fn detached() -> Self {
-        Self { hub: Arc::new(Hub::new(&TelemetryOptions::default(), None)) }
+        Self { hub: Arc::new(Hub::new(&TelemetryOptions::default(), None, Tables::default())) }
     }
 
     /// A handle whose records can be read back: for tests of what is reported.
     pub fn captured(options: &TelemetryOptions) -> (Self, Capture) {
-        let mut hub = Hub::new(options, None);
+        let mut hub = Hub::new(options, None, Tables::default());
         (hub.records, hub.tracing_enabled) = (true, options.tracing_enabled);
         let telemetry = Self { hub: Arc::new(hub) };
         (telemetry.clone(), Capture::new(telemetry))
@@ -136,8 +146,13 @@ impl Telemetry {
             return;
         }
         seat::with(&self.hub.seats, |seat| seat.table.emitted(RecordKind::Error, 1));
-        if self.hub.errors.0.try_send(Box::new(report)).is_err() {
-            seat::with(&self.hub.seats, |seat| seat.table.dropped(RecordKind::Error, DropReason::RingFull, 1));
+        let report = Box::new(report);
+        let left = match &self.hub.stacks {
+            Some(stacks) => stacks.take(report),
+            None => Some(report),
+        };
+        if let Some(report) = left {
+            stack::pass_on(&self.hub, report);
         }
     }
 
@@ -158,7 +173,7 @@ impl Telemetry {
     pub fn health(&self) -> TelemetryHealth {
         TelemetryHealth {
             connected: self.hub.status.connected.load(Ordering::Acquire),
-            dropped: self.accounts().dropped_total(),
+            dropped: self.accounts().dropped_total() + self.hub.outbox.as_ref().map_or(0, |o| o.rejected_records()),
             last_error: self.hub.status.last_error().clone(),
         }
     }
@@ -206,18 +221,20 @@ impl Telemetry {
 /// One log line, without its end, as this process writes them to stderr: for what fails before telemetry has started.
 pub fn log_line(format: LogFormat, level: Level, target: &str, message: &str) -> String {
     let mut text = String::new();
-    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level, target, message).end(None);
+    let message = scrubbed(message);
+    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level, target, &message).end(None);
     text
 }
 
 impl Hub {
-    fn new(options: &TelemetryOptions, mirror: Option<Mirror>) -> Self {
+    fn new(options: &TelemetryOptions, mirror: Option<Mirror>, tables: Tables) -> Self {
         let records = options.socket.is_some();
         Self {
-            seats: Arc::new(Seats::new(options.ring_records.max(64))),
+            seats: Arc::new(Seats::with_tables(options.ring_records.max(64), tables)),
             gauges: Gauges::new(),
             buffers: Buffers::new(),
             errors: bounded(ERRORS_MAX),
+            stacks: None,
             records,
             tracing_enabled: records && options.tracing_enabled,
             sample_threshold: ids::sample_threshold(options.sample_rate),
@@ -227,6 +244,18 @@ impl Hub {
             status: Status::default(),
             log_level: AtomicU8::new(options.log_level as u8),
             runtime: Mutex::default(),
+        }
+    }
+
+    /// Before the hub is shared: lets error reports have stacks. What names their frames is to be run on a thread.
+    pub(crate) fn with_stacks(mut self) -> (Self, Option<Work>) {
+        let (stacks, work) = Stacks::new();
+        match self.records {
+            true => {
+                self.stacks = Some(stacks);
+                (self, Some(work))
+            }
+            false => (self, None),
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use conexus_config::Config;
-use conexus_config::settings::Provider;
+use conexus_config::settings::{Provider, SearchMethod};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +25,7 @@ use crate::mcp::server::Server;
 use crate::owner::BoxedStream;
 use crate::owner::socket::Control;
 use crate::root::Root;
-use crate::search::{Options, SearchEngine};
+use crate::search::{Method, Options, SearchEngine};
 use crate::telemetry::Telemetry;
 
 /// How long a run may take to notice that it should stop.
@@ -76,6 +76,17 @@ pub fn embedder(config: &Config, telemetry: &Telemetry) -> Result<Arc<dyn Embedd
     embed::build(options, telemetry.clone()).map_err(|error| error.to_string())
 }
 
+/// What orders are made from, as configured.
+pub fn method(configured: SearchMethod) -> Method {
+    match configured {
+        SearchMethod::Full => Method::Full,
+        SearchMethod::FullWithoutVectors => Method::FullWithoutVectors,
+        SearchMethod::Fused => Method::Fused,
+        SearchMethod::Words => Method::Words,
+        SearchMethod::Vectors => Method::Vectors,
+    }
+}
+
 impl App {
     /// Becomes the owner of the configured root's index.
     pub fn open(config: &Config, telemetry: &Telemetry) -> Result<Self, IndexError> {
@@ -87,11 +98,16 @@ impl App {
             ignore: indexer.ignore.clone(),
             max_file_size: indexer.max_file_size,
             embedding_cache: config.embedding.cache_size,
+            reuse_vectors: config.embedding.persistent_cache,
             ..IndexOptions::new(&indexer.root_path, &config.database.path)?
         };
         let (root, folder) = (options.root.clone(), options.folder.clone());
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone())?;
-        let search = Options { cache_entries: config.search.cache_entries, max_tokens: config.search.max_tokens };
+        let search = Options {
+            cache_entries: config.search.cache_entries,
+            max_tokens: config.search.max_tokens,
+            method: method(config.search.method),
+        };
         let engine = SearchEngine::new(search, index.current(), embedder, telemetry.clone());
         let indexing = Arc::new(Indexer::new(Arc::clone(&index)));
         let services = Arc::new(Services {

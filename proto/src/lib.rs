@@ -2,12 +2,16 @@
 //!
 //! ```text
 //! facts      what can happen, by number: kinds, closed label sets, bucket bounds
+//! slots      how a core's counts lie in the memory that its sidecar reads when the core is dead
 //! v1         the channel's messages, generated from telemetry.proto
+//! scrub      what is a secret, and is shown nowhere
 //! ```
 //!
 //! No metric name stands here: the sidecar's catalogue gives names to facts.
 
 pub mod facts;
+pub mod scrub;
+pub mod slots;
 
 /// The messages and services of `conexus/telemetry/v1/telemetry.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]

@@ -18,7 +18,7 @@ fn a_killed_core_and_then_a_killed_sidecar_reach_the_webhook() {
     let webhook = Webhook::start();
     let mut routes = shipped_alertmanager();
     for (shipped, here) in [
-        ("http://127.0.0.1:9095/alerts", format!("http://{}/alerts", webhook.address()).as_str()),
+        ("http://conexus-webhook:9095/alerts", format!("http://{}/alerts", webhook.address()).as_str()),
         ("group_wait: 30s", "group_wait: 500ms"),
         ("group_interval: 5m", "group_interval: 1s"),
     ] {

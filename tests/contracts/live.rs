@@ -12,10 +12,11 @@ use crate::loaded::Loaded;
 use crate::{drive, shipped};
 
 /// Commands that say nothing on a healthy stack: a part of the command, and why.
-const QUIET_ON_PURPOSE: [(&str, &str); 4] = [
+const QUIET_ON_PURPOSE: [(&str, &str); 5] = [
     ("trace export failed", "no export fails"),
     ("timeout ", "nothing may happen while it watches"),
     ("alert query", "no alert fires"),
+    (".error == \"panic\"", "nothing panics on a healthy stack"),
     ("startswith(\"indexer \")", "the indexer only has something to say when something is wrong"),
 ];
 

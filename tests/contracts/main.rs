@@ -5,6 +5,8 @@
 //! shipped     every expression and command in the shipped files
 //! loaded      both processes under load, and a Prometheus with the shipped rules
 //! names       everything named exists in the catalogue
+//! chart       helm and Kubernetes accept the chart, and refuse mistakes in its values
+//! walk        how a metric is added, on one that exists
 //! tools       promtool, amtool and the dashboards' generator agree with the files
 //! live        every query returns data, every command works
 //! alerting    a fault reaches a webhook
@@ -15,6 +17,8 @@ mod shipped;
 mod loaded;
 
 mod names;
+mod chart;
+mod walk;
 mod tools;
 mod live;
 mod alerting;

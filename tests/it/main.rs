@@ -5,7 +5,15 @@ mod tree;
 
 mod mcp;
 mod metrics;
+mod logs;
+mod errors;
 mod traces;
+mod metrics_move;
+mod secrets;
+mod stderr;
+mod profiles;
+mod debug;
+mod peers;
 mod ownership;
 mod odd_trees;
 mod command_line;

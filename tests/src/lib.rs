@@ -6,7 +6,13 @@
 //! stack      conexusd and conexus-sidecar together
 //! prometheus a real Prometheus that scrapes them
 //! alertmanager a real Alertmanager, and a webhook that it calls
+//! bugsink    a real server that speaks Sentry's protocol
+//! envelopes  an endpoint that keeps what is sent to Sentry
 //! jaeger     traces, and how they are read back; rotel writes down what another collector was sent
+//! embeddings an embeddings API on loopback, well behaved or not
+//! wire       MCP over HTTP by hand
+//! storm      cores under load, killed and restarted, against what the load generator knows
+//! cable      a socket between core and sidecar that is cut and late
 //! python     scripts run with the test environment's Python (the official MCP SDK is in it)
 //! ```
 //!
@@ -20,7 +26,13 @@ pub mod alertmanager;
 pub mod webhook;
 pub mod jaeger;
 pub mod rotel;
+pub mod embeddings;
+pub mod wire;
 pub mod python;
+pub mod bugsink;
+pub mod envelopes;
+pub mod storm;
+pub mod cable;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

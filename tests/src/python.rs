@@ -1,4 +1,4 @@
-//! Python: runs a script of `tests/python` with the packages that `make backends` installed.
+//! Python: runs scripts of `tests/python`, and programs that come as Python packages, from what `make backends` installed.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -7,8 +7,13 @@ use crate::{build_folder, workspace};
 
 /// The interpreter of the tests' virtual environment.
 pub fn interpreter() -> PathBuf {
+    tool("python")
+}
+
+/// A program of the tests' virtual environment.
+pub fn tool(name: &str) -> PathBuf {
     let target = build_folder().parent().expect("a profile's folder is in the target folder").to_path_buf();
-    let path = target.join("test-tools/venv/bin/python");
+    let path = target.join("test-tools/venv/bin").join(name);
     assert!(path.exists(), "{} is not there: run `make backends`", path.display());
     path
 }

@@ -64,6 +64,11 @@ impl Sidecar {
     pub fn start(home: &Home) -> Self {
         let mut command = home.command("conexus-sidecar");
         command.arg("run");
+        Self::start_command(command)
+    }
+
+    /// Starts a `conexus-sidecar run` command made by the caller.
+    pub fn start_command(command: Command) -> Self {
         let mut process = Process::start("conexus-sidecar", command);
         let address = address(&mut process, "sidecar ready", "metrics_address");
         Self { process, address }

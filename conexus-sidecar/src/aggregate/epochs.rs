@@ -9,6 +9,7 @@ mod epoch;
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use conexus_proto::slots::Remains;
 use tokio::sync::watch;
 
 use self::epoch::Epoch;
@@ -22,8 +23,10 @@ pub const CRASH_AFTER: Duration = Duration::from_secs(5);
 pub const GAUGES_AFTER_LOSS: Duration = Duration::from_secs(15);
 /// How long a lost epoch may return and go on counting where it was.
 pub const RETURN_WITHIN: Duration = Duration::from_secs(3600);
-/// Lost epochs kept at most; beyond that the one lost first ends.
+/// Lost epochs kept; beyond that the ones lost first end, once they had time to come back.
 pub const LOST_MAX: usize = 64;
+/// Lost epochs kept at most, even if all were lost just now: a sidecar that starts has lost all of them.
+pub const LOST_HARD_MAX: usize = 1024;
 /// Cores connected at most.
 pub const CORES_MAX: usize = 64;
 
@@ -103,6 +106,17 @@ pub struct Crash {
     pub core: Option<CoreInfo>,
 }
 
+/// What became of a dead core's counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Burial {
+    /// Its stream is still open; ask again.
+    Connected,
+    /// They are taken, and not yet on disk.
+    Taken,
+    /// They are on disk.
+    Done,
+}
+
 /// One commit: what to write, and what to do when that is done.
 #[derive(Debug)]
 pub struct Changes {
@@ -153,6 +167,8 @@ pub struct Ledger {
     base_dirty: bool,
     epochs: HashMap<u64, Epoch>,
     ended: HashSet<u64>,
+    // Those of `ended` that are on disk.
+    settled: HashSet<u64>,
     endings: Vec<Ending>,
     visible: Tally,
     links: u64,
@@ -168,6 +184,7 @@ impl Ledger {
             base: persisted.base,
             base_dirty: false,
             epochs,
+            settled: persisted.ended.clone(),
             ended: persisted.ended,
             endings: Vec::new(),
             visible: Tally::default(),
@@ -264,6 +281,8 @@ impl Ledger {
                     core.row.tally[SENT + kind] += count;
                     core.row.tally[REFUSED + kind] += count;
                 }
+                // The core waits to hear that the batch is done with.
+                self.urgent = true;
                 self.count(REJECTED + rejection.reason as usize, 1);
                 Err(rejection)
             }
@@ -291,6 +310,26 @@ impl Ledger {
         }
     }
 
+    /// Takes what a dead core had counted. Absolute values, so doing so again changes nothing.
+    pub fn bury(&mut self, remains: &Remains, now: Instant) -> Burial {
+        if self.settled.contains(&remains.epoch) {
+            return Burial::Done;
+        }
+        if self.ended.contains(&remains.epoch) {
+            return Burial::Taken;
+        }
+        let core = self.epochs.entry(remains.epoch).or_insert_with(|| Epoch::away(Row::default(), now));
+        if core.link.is_some() {
+            return Burial::Connected;
+        }
+        if core.row.dead {
+            return if core.buried { Burial::Done } else { Burial::Taken };
+        }
+        core.die(remains, now);
+        self.urgent = true;
+        Burial::Taken
+    }
+
     fn holds(&self, link: &Link) -> bool {
         self.epochs.get(&link.epoch).is_some_and(|core| core.link == Some(link.id))
     }
@@ -306,14 +345,19 @@ impl Ledger {
                 core.dirty = true;
                 crashes.push(Crash { epoch, core: core.info.clone() });
             }
-            away.push((since, epoch));
+            // A dead core that is no crash, or was counted as one, has nothing more to wait for.
+            let over = core.row.dead && (core.row.crashed || !core.row.lost || !core.row.serving);
+            away.push((over || since >= RETURN_WITHIN, core.row.dead, since, epoch));
         }
         self.count(CRASHES, crashes.len() as u64);
         self.urgent |= !crashes.is_empty();
+        // Beyond the limits the dead end first, then those that have been away longest, once they had time to come back.
         away.sort_unstable_by(|a, b| b.cmp(a));
         let excess = away.len().saturating_sub(LOST_MAX);
-        for (i, (since, epoch)) in away.into_iter().enumerate() {
-            if i < excess || since >= RETURN_WITHIN {
+        let far = away.len().saturating_sub(LOST_HARD_MAX);
+        for (i, (over, dead, since, epoch)) in away.into_iter().enumerate() {
+            let had_time = dead || since >= CRASH_AFTER;
+            if over || i < far || i < excess && had_time {
                 self.end(epoch);
             }
         }
@@ -321,7 +365,8 @@ impl Ledger {
     }
 
     fn end(&mut self, epoch: u64) {
-        let Some(core) = self.epochs.remove(&epoch) else { return };
+        let Some(mut core) = self.epochs.remove(&epoch) else { return };
+        core.write_off();
         self.base.add(&core.row.tally);
         if core.row.serving && !core.row.succeeded {
             self.base[VACANCIES] += 1;
@@ -384,12 +429,14 @@ impl Ledger {
         }
         for (epoch, row) in changes.writes.rows {
             if let Some(core) = self.epochs.get_mut(&epoch) {
+                core.buried = core.row.dead && core.row.tally == row.tally;
                 core.progress.send_modify(|progress| progress.sequence = row.sequence);
             } else if let Some(ending) = self.endings.iter().find(|ending| ending.epoch == epoch) {
                 ending.progress.send_modify(|progress| progress.sequence = row.sequence);
             }
         }
         for ending in changes.endings {
+            self.settled.insert(ending.epoch);
             ending.progress.send_modify(|progress| {
                 progress.sequence = ending.sequence;
                 progress.ended = true;

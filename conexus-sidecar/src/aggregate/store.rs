@@ -63,6 +63,8 @@ pub struct Row {
     pub crashed: bool,
     /// Another core has taken its place.
     pub succeeded: bool,
+    /// Its process is gone for good, and its last counts are in `tally`.
+    pub dead: bool,
     /// Its last values.
     pub tally: Tally,
 }
@@ -291,14 +293,15 @@ impl Reader {
             lost: flags & 2 != 0,
             crashed: flags & 4 != 0,
             succeeded: flags & 8 != 0,
+            dead: flags & 16 != 0,
             tally: self.tally(bytes)?,
         })
     }
 }
 
 fn encode_row(row: &Row, out: &mut Vec<u8>) {
-    let flags =
-        u64::from(row.serving) | u64::from(row.lost) << 1 | u64::from(row.crashed) << 2 | u64::from(row.succeeded) << 3;
+    let flags = [row.serving, row.lost, row.crashed, row.succeeded, row.dead];
+    let flags = flags.into_iter().enumerate().fold(0, |flags, (bit, set)| flags | u64::from(set) << bit);
     put_varint(out, flags);
     put_varint(out, row.sequence);
     row.tally.encode(out);

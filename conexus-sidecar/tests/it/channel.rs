@@ -1,11 +1,16 @@
 //! The channel: hello, batches, acknowledgements, refusals.
 
-use conexus_proto::facts::{CELLS, Fact, Method, SkipReason, Status};
+use conexus_proto::facts::{CELLS, Fact, Method, RecordKind, SkipReason, Status};
 use conexus_proto::v1::{self, record, to_sidecar};
+use conexus_sidecar::aggregate::Aggregate;
+use conexus_sidecar::aggregate::tally::SENT;
 use conexus_sidecar::config::Options;
+use conexus_sidecar::export::Records;
+use conexus_sidecar::ingest::budget::Budget;
+use conexus_sidecar::ingest::service::{Ingest, STREAM_PATH};
 use conexus_sidecar::pipeline;
 
-use super::core::{Core, Stream};
+use super::core::{Core, Stream, encoded, raw_stream};
 use super::http::{never_fell, scrape};
 
 const SKIPPED: &str = "conexus_indexer_files_skipped_total{reason=\"empty\"}";
@@ -86,6 +91,7 @@ async fn a_peer_that_does_not_fit_is_refused_for_good() {
     let sidecar = pipeline::start(&options).await.unwrap();
     let hello = Core::new(1).hello();
     for (hello, words) in [
+        (v1::Hello { protocol_version: 0, ..hello.clone() }, "speaks telemetry protocol 0, this sidecar 1"),
         (v1::Hello { protocol_version: 99, ..hello.clone() }, "speaks telemetry protocol 99, this sidecar 1"),
         (v1::Hello { facts_fingerprint: 5, ..hello.clone() }, "numbers its facts differently (0000000000000005"),
         (v1::Hello { boot_epoch: 0, ..hello.clone() }, "boot_epoch is 0"),
@@ -122,11 +128,9 @@ async fn a_bad_batch_is_refused_whole_and_counted_and_the_core_goes_on_behind_it
     snapshot.cells.push(CELLS as u32);
     snapshot.values.push(1);
     stream.send(to_sidecar::Message::Batch(bad)).await;
-    let refused = stream.refused().await;
-    assert!(refused.reason.starts_with("batch 2: cells: cell ") && refused.retry, "{refused:?}");
-    assert_eq!(stream.next().await, None);
-
-    let (mut stream, _) = core.connect(&options.socket).await;
+    let rejected = stream.rejected().await;
+    assert!(rejected.reason.starts_with("batch 2: cells: cell ") && rejected.sequence == 2, "{rejected:?}");
+    stream.acknowledged(2).await;
     core.report(&mut stream, vec![log()]).await;
     let samples = scrape(sidecar.metrics_address).await;
     assert_eq!(samples[SKIPPED], 2.0, "values are absolute, so nothing is missing");
@@ -212,4 +216,90 @@ async fn a_core_that_vanishes_is_counted_as_crashed_after_five_seconds() {
     }
     assert!(started.elapsed() > std::time::Duration::from_millis(4500), "it had five seconds to come back");
     sidecar.stop().await;
+}
+
+/// A stream of bytes that a core could have sent and nobody can read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_that_cannot_be_read_is_refused_acknowledged_and_never_holds_up_what_is_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::below(folder.path()).unwrap();
+    let sidecar = pipeline::start(&options).await.unwrap();
+    let mut core = Core::new(1);
+    let (up, mut down) = raw_stream(&options.socket).await;
+    up.send(encoded(to_sidecar::Message::Hello(core.hello()))).await.unwrap();
+    core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
+    let unreadable = core.batch(vec![log(), log()]);
+    let mut bytes = encoded(to_sidecar::Message::Batch(unreadable)).to_vec();
+    let last = bytes.len() - 1;
+    bytes[last] = 0xff;
+    up.send(bytes.into()).await.unwrap();
+    up.send(encoded(to_sidecar::Message::Batch(core.batch(vec![log()])))).await.unwrap();
+    let (mut rejected, mut acknowledged) = (vec![], 0);
+    while acknowledged < 2 {
+        match down.message().await.unwrap().unwrap().message.unwrap() {
+            v1::to_core::Message::Rejected(found) => rejected.push(found.sequence),
+            v1::to_core::Message::Ack(ack) => acknowledged = ack.sequence,
+            _ => {}
+        }
+    }
+    assert_eq!(rejected, [1]);
+    let samples = scrape(sidecar.metrics_address).await;
+    assert_eq!(samples[SKIPPED], 1.0);
+    assert_eq!(samples[&format!("{REJECTED}{{reason=\"protocol\"}}")], 1.0);
+    assert_eq!(samples["conexus_telemetry_records_received_total{kind=\"log\"}"], 1.0);
+    let dropped = "conexus_telemetry_records_dropped_total{kind=\"log\",reason=\"ingest_limit\"}";
+    assert_eq!(samples[dropped], 2.0, "what nobody could count is told by the next batch");
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_oversized_batch_is_not_waited_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::below(folder.path()).unwrap();
+    let sidecar = pipeline::start(&options).await.unwrap();
+    let mut core = Core::new(1);
+    let (mut stream, _) = core.connect(&options.socket).await;
+    core.report(&mut stream, vec![]).await;
+    let huge = v1::Log { message: "x".repeat(17 << 20), ..v1::Log::default() };
+    let batch = core.batch(vec![record::Record::Log(huge)]);
+    stream.send(to_sidecar::Message::Batch(batch)).await;
+    assert!(stream.refused().await.reason.contains("too large"));
+    // It is committed shortly after.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let (mut stream, last) = core.connect(&options.socket).await;
+    assert_eq!(last, 2);
+    core.report(&mut stream, vec![log()]).await;
+    let samples = scrape(sidecar.metrics_address).await;
+    assert_eq!(samples[&format!("{REJECTED}{{reason=\"size\"}}")], 1.0);
+    assert_eq!(samples["conexus_telemetry_records_received_total{kind=\"log\"}"], 1.0);
+    sidecar.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_core_that_floods_is_asked_to_pause_and_loses_nothing_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("t.sock");
+    let (aggregate, committer, _) = Aggregate::open(folder.path()).unwrap();
+    let (_closer, closing) = conexus_sidecar::closing::pair();
+    let ingest = Ingest::new(aggregate.clone(), Records::default(), closing).with_budget(Budget::new(10_000.0, 100.0));
+    let router =
+        axum::Router::new().route(STREAM_PATH, axum::routing::post(move |request| ingest.clone().serve(request)));
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let incoming = tokio_stream::wrappers::UnixListenerStream::new(listener);
+    let server = tokio::spawn(tonic::transport::Server::builder().serve_with_incoming(router, incoming));
+
+    let mut core = Core::new(1);
+    let (mut stream, _) = core.connect(&socket).await;
+    core.report(&mut stream, vec![log(); 100]).await;
+    stream.send(to_sidecar::Message::Batch(core.batch(vec![log(); 1_000]))).await;
+    match stream.next().await {
+        Some(v1::to_core::Message::Throttle(throttle)) => {
+            assert!((20..=110).contains(&throttle.pause_millis), "{throttle:?}");
+        }
+        other => panic!("a pause was expected, got {other:?}"),
+    }
+    stream.acknowledged(2).await;
+    assert_eq!(aggregate.view().total[SENT + RecordKind::Log as usize], 1_100);
+    server.abort();
+    committer.stop();
 }

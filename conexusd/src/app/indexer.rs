@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{IndexStatus, IndexedFile, Indexing, Job, RunOutcome, RunRefused};
+use conexus_proto::scrub::scrubbed;
+
 use crate::index::run::{Phase, Progress, Run, RunControl};
 use crate::index::snapshot::Snapshot;
 use crate::index::{Index, IndexError};
@@ -67,12 +69,13 @@ impl Indexing for Indexer {
             Some(if report.cancelled { RunOutcome::Stopped } else { RunOutcome::Completed })
         });
         let progress = running.or(index.last_run.map(|report| report.progress));
+        let last_error = progress.as_ref().and_then(|progress| progress.last_error.clone()).or(index.last_error);
         IndexStatus {
             run,
             running: is_running,
             phase,
             outcome: outcome.unwrap_or(RunOutcome::None),
-            last_error: progress.as_ref().and_then(|progress| progress.last_error.clone()).or(index.last_error),
+            last_error: last_error.map(|error| scrubbed(&error).into_owned()),
             indexed_files: index.files,
             indexed_chunks: index.chunks,
             freshness: index.freshness,

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,12 +11,18 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use clap::Args;
 use conexus_config::settings::{LogLevel, Provider};
-use conexus_config::{Config, is_loopback};
+use conexus_config::{Config, Loaded, Origin, is_loopback};
 
 use super::{CliError, CliResult, Globals, Root, health, render, session};
 
 /// An index of a large repository needs about this much.
 const FREE_BYTES_WANTED: u64 = 2_000_000_000;
+
+/// The most that is sampled in production, of traces and of errors.
+const SAMPLED_MAX: f64 = 0.1;
+
+/// Keys that hold secrets.
+const SECRET_KEYS: [&str; 3] = ["observability.sentry.dsn", "auth.tokens", "embedding.api_key"];
 
 /// Flags of `conexusd doctor`.
 #[derive(Debug, Args)]
@@ -42,22 +49,26 @@ use Finding::{Bad, ByHand, Doubtful, Good};
 /// Checks everything and prints what it found; exit code 1 if something is bad.
 pub async fn run(args: DoctorArgs, globals: &Globals) -> CliResult {
     let loaded = globals.load(&[args.root.flag()])?;
-    let config = loaded.config;
     let production = args.production;
     let findings = tokio::task::spawn_blocking(move || {
+        let config = &loaded.config;
         let mut findings = vec![Good("configuration: valid".to_owned())];
         findings.extend(loaded.warnings.iter().map(|warning| Doubtful(format!("configuration: {warning}"))));
-        findings.extend([root(&config), database(&config), model(&config), sidecar(&config)]);
-        findings.extend(ports(&config));
+        findings.extend([root(config), database(config), model(config), sidecar(config)]);
+        findings.extend(ports(config));
         if production {
-            findings.extend(production_settings(&config));
+            findings.extend(production_settings(&loaded));
             findings.extend(by_hand());
         }
         findings
     })
     .await
     .map_err(CliError::failure)?;
-    let _ = anstream::stdout().write_all(report(&findings).as_bytes());
+    let mut text = report(&findings);
+    if production {
+        text.push_str(&summary(&findings));
+    }
+    let _ = anstream::stdout().write_all(text.as_bytes());
     match findings.iter().any(|finding| matches!(finding, Bad(_))) {
         true => Ok(ExitCode::from(super::FAILURE)),
         false => Ok(ExitCode::SUCCESS),
@@ -78,6 +89,14 @@ fn report(findings: &[Finding]) -> String {
         };
     }
     text
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let count = |wanted: fn(&Finding) -> bool| findings.iter().filter(|finding| wanted(finding)).count();
+    let (good, doubtful) = (count(|f| matches!(f, Good(_))), count(|f| matches!(f, Doubtful(_))));
+    let (bad, by_hand) = (count(|f| matches!(f, Bad(_))), count(|f| matches!(f, ByHand(_))));
+    let verdict = if bad == 0 { "passed, but for what is to be checked by hand" } else { "failed" };
+    format!("production: {verdict} ({good} ok, {doubtful} warnings, {bad} bad, {by_hand} by hand)\n")
 }
 
 fn root(config: &Config) -> Finding {
@@ -168,52 +187,77 @@ fn port(key: &str, reach: &str, bind: &str, whose: &str) -> Finding {
     }
 }
 
-/// What a production set-up should have, as far as the configuration tells.
-fn production_settings(config: &Config) -> Vec<Finding> {
+/// What a production set-up must have, as far as the configuration tells.
+fn production_settings(loaded: &Loaded) -> Vec<Finding> {
+    let config = &loaded.config;
     let observability = &config.observability;
-    let check = |good: bool, yes: &str, no: &str| if good { Good(yes.to_owned()) } else { Doubtful(no.to_owned()) };
-    let sampled = |rate: f64| rate <= 0.1;
-    vec![
+    let check = |good: bool, yes: &str, no: &str| if good { Good(yes.to_owned()) } else { Bad(no.to_owned()) };
+    let sentry = &observability.sentry;
+    let mut findings = vec![
         check(observability.metrics.enabled, "metrics: on", "metrics: off. Set observability.metrics.enabled"),
-        check(
-            is_loopback(&observability.metrics.host),
-            "metrics: reachable from this machine only",
-            "metrics: reachable from other machines: keep them off public networks",
-        ),
+        if is_loopback(&observability.metrics.host) {
+            Good("metrics: reachable from this machine only".to_owned())
+        } else {
+            ByHand("metrics: reachable from other machines; no public network may lead to them".to_owned())
+        },
         check(
             is_loopback(&config.server.host) || config.auth.enabled,
             "clients: authenticated, or from this machine only",
             "clients: unauthenticated from other machines. Set auth.enabled and auth.tokens",
         ),
-        check(
-            observability.tracing.enabled && sampled(observability.tracing.sample_rate),
-            "tracing: on, at most one trace in ten",
-            "tracing: off, or more than one trace in ten. Set observability.tracing.enabled, and sample_rate to 0.1",
-        ),
-        check(
-            observability.sentry.enabled,
-            "errors: reported",
-            "errors: not reported. Set observability.sentry.enabled and .dsn",
-        ),
-        check(
-            !observability.sentry.enabled || sampled(observability.sentry.sample_rate),
-            "errors: at most one in ten, as far as they are reported",
-            "errors: more than one in ten. Set observability.sentry.sample_rate to 0.1 where there are many",
-        ),
+        if observability.tracing.enabled {
+            check(
+                observability.tracing.sample_rate <= SAMPLED_MAX,
+                "tracing: at most one trace in ten, and all errors and slow requests",
+                "tracing: more than one trace in ten. Set observability.tracing.sample_rate to 0.1",
+            )
+        } else {
+            Doubtful("tracing: off. Set observability.tracing.enabled, and sample_rate to 0.1".to_owned())
+        },
+        check(sentry.enabled, "errors: reported", "errors: not reported. Set observability.sentry.enabled and .dsn"),
         check(
             matches!(observability.log_level, LogLevel::Info | LogLevel::Warn),
             "logs: level info or warn",
             "logs: level is neither info nor warn. Set observability.log_level",
         ),
-    ]
+    ];
+    if sentry.enabled {
+        findings.push(check(
+            sentry.sample_rate <= SAMPLED_MAX,
+            "errors: at most one in ten; crashes always",
+            "errors: more than one in ten. Set observability.sentry.sample_rate to 0.1",
+        ));
+    }
+    findings.extend(SECRET_KEYS.iter().filter_map(|key| secret(key, loaded.origins.get(key)?)));
+    findings
+}
+
+/// Whether a secret is where others cannot read it; nothing if it is not set.
+fn secret(key: &str, origin: &Origin) -> Option<Finding> {
+    match origin {
+        Origin::Default => None,
+        Origin::Env(_) => Some(Good(format!("{key}: from the environment"))),
+        Origin::Flag(flag) => {
+            Some(Bad(format!("{key}: from {flag}, which the list of processes shows. Set it in the environment")))
+        }
+        Origin::File { path, .. } => {
+            Some(match std::fs::metadata(path).map(|file| file.permissions().mode() & 0o077) {
+                Ok(0) => Good(format!("{key}: from {}, which only its owner reads", path.display())),
+                Ok(_) => Bad(format!("{key}: from {}, which others may read. chmod 600 it", path.display())),
+                Err(error) => Bad(format!("{key}: {}: {error}", path.display())),
+            })
+        }
+    }
 }
 
 fn by_hand() -> Vec<Finding> {
     [
-        "alert rules are loaded, and a test alert has arrived",
+        "alert rules are loaded (observability/prometheus/rules)",
+        "a test alert has arrived where somebody reads it",
         "dashboards are imported and show data",
         "Prometheus keeps what you need (its default is 15 days)",
-        "Grafana's data is backed up, and its first password changed",
+        "Grafana's data is backed up",
+        "Grafana's first password is changed",
         "probes ask /healthz and /readyz of both processes",
         "memory and CPU limits are set for both processes",
     ]
@@ -234,5 +278,20 @@ mod tests {
         assert!(text.contains("server.port") && text.contains(&address), "{text}");
         drop(taken);
         assert!(matches!(port("server.port", &address, &address, "conexusd"), Good(_)));
+    }
+
+    #[test]
+    fn a_secret_belongs_where_others_cannot_read_it() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let origin = |mode| {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            Origin::File { path: file.path().to_owned(), line: 3 }
+        };
+        assert!(matches!(secret("auth.tokens", &origin(0o600)), Some(Good(_))));
+        let Some(Bad(text)) = secret("auth.tokens", &origin(0o644)) else { panic!("others read it") };
+        assert!(text.contains("auth.tokens") && text.contains("chmod 600"), "{text}");
+        assert!(matches!(secret("auth.tokens", &Origin::Env("CONEXUS_AUTH_TOKENS".into())), Some(Good(_))));
+        assert!(matches!(secret("auth.tokens", &Origin::Flag("--set".into())), Some(Bad(_))));
+        assert!(secret("auth.tokens", &Origin::Default).is_none());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use conexus_config::Config;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
@@ -30,8 +31,11 @@ struct Owned {
 
 /// Serves until the client closes standard input, or a signal comes.
 pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
-    let quiet = Globals { quiet: true, ..globals.clone() };
-    let config = quiet.load(&[args.root.flag()])?.config;
+    let config = globals.load_to_serve(&[args.root.flag()])?.config;
+    serve(&config).await.map_err(|error| error.logged(config.observability.log_format))
+}
+
+async fn serve(config: &Config) -> CliResult {
     let owned = Mutex::new(Owned::default());
     let connect = async || {
         let mut owned = owned.lock().await;
@@ -44,11 +48,11 @@ pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
         let report = || {
             let started = match reporting.take() {
                 Some(started) => started,
-                None => Reporting::start(&config, true).map_err(|error| error.to_string())?,
+                None => Reporting::start(config, true).map_err(|error| error.to_string())?,
             };
             Ok(reporting.insert(started).telemetry().clone())
         };
-        let (stream, app) = reach(&config, report).await?;
+        let (stream, app) = reach(config, report).await?;
         if let Some(mut app) = app {
             app.keep_fresh(config.indexer.watch);
             owned.app = Some(app);

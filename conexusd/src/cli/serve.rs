@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use conexus_config::Config;
+use conexus_profiles::Endpoint;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -25,11 +26,17 @@ pub struct ServeArgs {
 
 /// Serves until SIGINT or SIGTERM.
 pub async fn run(args: ServeArgs, globals: &Globals) -> CliResult {
-    let config = load(&args, globals)?;
-    let bound = http::bind(&config.server.host, config.server.port).await.map_err(CliError::failure)?;
-    let reporting = Reporting::start(&config, true).map_err(CliError::failure)?;
-    let reload = || load(&args, globals).map_err(|error| error.message);
-    let ended = serve(&config, bound, &reporting, reload).await;
+    let config = globals.load_to_serve(&[args.root.flag()])?.config;
+    let said = |error: CliError| error.logged(config.observability.log_format);
+    let bound = http::bind(&config.server.host, config.server.port).await;
+    let bound = bound.map_err(|error| said(CliError::failure(error)))?;
+    let reporting = Reporting::start(&config, true).map_err(|error| said(CliError::failure(error)))?;
+    let quiet = Globals { quiet: true, ..globals.clone() };
+    let reload = || quiet.load(&[args.root.flag()]).map(|loaded| loaded.config).map_err(|error| error.message);
+    let ended = match profiles(&config).await {
+        Ok(_open) => serve(&config, bound, &reporting, reload).await,
+        Err(error) => Err(error),
+    };
     if let Err(error) = &ended {
         reporting.telemetry().say(crate::telemetry::Level::Error, "conexusd", &error.message);
     }
@@ -38,8 +45,18 @@ pub async fn run(args: ServeArgs, globals: &Globals) -> CliResult {
     ended.map_err(|error| CliError { message: String::new(), ..error })
 }
 
-fn load(args: &ServeArgs, globals: &Globals) -> Result<Config, CliError> {
-    Ok(globals.load(&[args.root.flag()])?.config)
+/// Opens the endpoint for profiles, if it is asked for.
+async fn profiles(config: &Config) -> Result<Option<Endpoint>, CliError> {
+    let debug = &config.observability.debug;
+    if !debug.enabled {
+        return Ok(None);
+    }
+    let endpoint = Endpoint::open(debug.port).await.map_err(CliError::failure)?;
+    tracing::info!(address = %endpoint.address(), path = "/debug/pprof/", "profiles can be fetched");
+    if let Some(reason) = endpoint.without_heap() {
+        tracing::warn!(reason, "there are no heap profiles");
+    }
+    Ok(Some(endpoint))
 }
 
 async fn serve(

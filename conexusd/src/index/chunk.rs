@@ -135,8 +135,8 @@ impl Kind {
 /// Chunks a file. Never fails: what no grammar can parse is chunked by lines. `path` is relative, with `/`. Texts of
 /// 4 GiB and more are cut there.
 pub fn parse(path: &str, language: Language, text: &str) -> ParsedFile {
-    let sizes = if language == Language::MARKDOWN { &split::PROSE } else { &split::CODE };
-    parse_sized(path, language, text, sizes)
+    let sizes = if language == Language::MARKDOWN { split::PROSE } else { split::CODE };
+    parse_sized(path, language, text, &sizes.ablated())
 }
 
 fn parse_sized(path: &str, language: Language, text: &str, sizes: &split::Sizes) -> ParsedFile {

@@ -13,6 +13,7 @@ use super::quantize::quantize;
 use super::segment::hash32;
 use super::store::record::ContentKey;
 use super::tokenize;
+use crate::ablation::{Signal, off};
 
 /// What the segment and the lexical index take in of one file version.
 #[derive(Debug)]
@@ -140,7 +141,8 @@ pub fn raw_path(shown: &str) -> Vec<u8> {
 /// Adds the path's share to each vector, and takes the mean.
 fn combine(path: &str, content: &[i8], embedder: &dyn Embedder) -> (Vec<i8>, Vec<i8>) {
     let dimensions = embedder.dimensions();
-    let path_vector = embedder.path_vector(path).filter(|vector| vector.len() == dimensions);
+    let path_vector =
+        embedder.path_vector(path).filter(|vector| vector.len() == dimensions && !off(Signal::PathVector));
     let weight = embedder.path_weight();
     let mut combined = Vec::with_capacity(content.len());
     let mut sum = vec![0.0f32; dimensions];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use conexus_proto::facts::{EmbeddingError, Provider};
 
-use crate::telemetry::Telemetry;
+use crate::telemetry::{AttributeValue, SpanRef, Telemetry, Tick, Trace};
 
 mod openai;
 mod static_model;
@@ -34,25 +34,88 @@ pub trait Embedder: Send + Sync {
     /// One unit vector a document, from its text alone (the path is added by [`Embedder::path_vector`]); all zeros if
     /// nothing in it is known to the model.
     fn embed_documents(&self, documents: &[Document<'_>]) -> Result<Vec<Vec<f32>>, EmbedError> {
-        self.embed_documents_unless(documents, &|| false)
+        self.embed_documents_unless(documents, &|| false, &mut Effort::default())
     }
     /// The same, but gives up with an error soon after `cancelled` turns true: before the next request to a remote
-    /// model, and while it waits to try again.
+    /// model, and while it waits to try again. `effort` learns what it took, also when it fails.
     fn embed_documents_unless(
         &self,
         documents: &[Document<'_>],
         cancelled: &dyn Fn() -> bool,
+        effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError>;
     /// The vector of a path, to be added to that of the text with [`Embedder::path_weight`]; `None` where the model has none.
     fn path_vector(&self, path: &str) -> Option<Vec<f32>>;
     /// The share of the path vector.
     fn path_weight(&self) -> f32;
     /// A query's unit vector; all zeros if nothing in it is known to the model.
-    fn embed_query(&self, query: &str) -> Result<Vec<f32>, EmbedError>;
+    fn embed_query(&self, query: &str) -> Result<Vec<f32>, EmbedError> {
+        self.embed_query_noting(query, &mut Effort::default())
+    }
+    /// The same; `effort` learns what it took, also when it fails.
+    fn embed_query_noting(&self, query: &str, effort: &mut Effort) -> Result<Vec<f32>, EmbedError>;
+    /// The server that is asked, where there is one.
+    fn remote(&self) -> Option<Remote<'_>> {
+        None
+    }
+}
+
+/// A server that makes vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Remote<'a> {
+    pub host: &'a str,
+    pub port: u16,
+    pub model: &'a str,
+}
+
+/// What it took to get vectors, beside the time. Allocates nothing where all went well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Requests that failed and were tried again.
+    pub retries: Vec<Retry>,
+}
+
+/// A request that failed and was tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When it had failed.
+    pub at: Tick,
+    /// Why.
+    pub error: EmbeddingError,
+    /// The wait before the next try, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// Says on an `embedding.generate` span who made the vectors and what it took. `cached`: none had to be made.
+pub fn describe(trace: &mut Trace, span: SpanRef, embedder: &dyn Embedder, effort: &Effort, cached: bool) {
+    let provider = embedder.provider().as_str();
+    trace.set(span, "provider", AttributeValue::Static(provider));
+    trace.set(span, "cache_hit", cached);
+    if cached {
+        return;
+    }
+    if let Some(remote) = embedder.remote() {
+        trace.client(span);
+        trace.set(span, "op", AttributeValue::Static("http.client"));
+        trace.set(span, "gen_ai.operation.name", AttributeValue::Static("embeddings"));
+        trace.set(span, "gen_ai.provider.name", AttributeValue::Static(provider));
+        trace.set(span, "gen_ai.request.model", remote.model);
+        trace.set(span, "server.address", remote.host);
+        trace.set(span, "server.port", i64::from(remote.port));
+    }
+    for (before, retry) in (1_i64..).zip(&effort.retries) {
+        let attributes = [
+            ("error.type", AttributeValue::Static(retry.error.as_str())),
+            ("attempt", AttributeValue::Integer(before)),
+            ("wait_ms", retry.wait_ms.into()),
+        ];
+        trace.event_at(span, "retry", retry.at, &attributes);
+    }
 }
 
 /// Why an embedding could not be made.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct EmbedError {
     /// The class, for facts.

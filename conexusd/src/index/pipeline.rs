@@ -52,6 +52,8 @@ const STOP_WAIT: Duration = Duration::from_millis(150);
 pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) recent_vectors: usize,
+    /// Vectors that the store holds are used again.
+    pub(crate) reuse_vectors: bool,
     /// How much the priority of the run's threads is lowered (`nice`).
     pub(crate) nice: i32,
 }

@@ -356,6 +356,12 @@ impl Snapshot {
         all
     }
 
+    /// How wide the graphs are searched; 0 while there are none and every vector is looked at.
+    pub fn expansion(&self) -> usize {
+        let graphs = self.pieces.iter().any(|piece| piece.part.graph.is_some());
+        if graphs { vectors::graph::EXPANSION_SEARCH } else { 0 }
+    }
+
     /// The cosine of a chunk's vector and a unit vector.
     pub fn similarity(&self, chunk: ChunkRow, query: &[f32]) -> f32 {
         let (piece, row) = self.piece_of_chunk(chunk);

@@ -18,7 +18,7 @@ use tantivy::DocSet as _;
 use tantivy::postings::Postings as _;
 use tantivy::schema::IndexRecordOption;
 
-use super::embed::{Document, EmbedError, Embedder};
+use super::embed::{Document, Effort, EmbedError, Embedder};
 use super::run::{Progress, Run, RunControl, RunReport};
 use super::snapshot::{FileRow, Snapshot};
 use super::{Index, IndexError, IndexOptions};
@@ -75,6 +75,7 @@ impl Embedder for WordEmbedder {
         &self,
         documents: &[Document<'_>],
         cancelled: &dyn Fn() -> bool,
+        _effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let waited = std::time::Instant::now();
         while waited.elapsed() < self.delay && !cancelled() {
@@ -93,7 +94,7 @@ impl Embedder for WordEmbedder {
     fn path_weight(&self) -> f32 {
         0.3
     }
-    fn embed_query(&self, query: &str) -> Result<Vec<f32>, EmbedError> {
+    fn embed_query_noting(&self, query: &str, _effort: &mut Effort) -> Result<Vec<f32>, EmbedError> {
         Ok(Self::vector(query))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use conexus_proto::facts::ErrorType;
+use conexus_proto::scrub::scrubbed;
 use rmcp::ErrorData;
 use rmcp::model::ErrorCode;
 
@@ -11,6 +12,9 @@ pub(crate) const OVERLOADED: ErrorCode = ErrorCode(-32000);
 
 /// The sender may not ask at all: its host, its origin or its token. From the same range.
 pub(crate) const REFUSED: ErrorCode = ErrorCode(-32001);
+
+/// What a request is answered when the code that handles it panicked.
+pub(crate) const PANICKED: &str = "the server failed while it answered; its log says where";
 
 /// The class of a protocol error, for facts.
 pub(crate) fn class(error: &ErrorData) -> ErrorType {
@@ -23,8 +27,20 @@ pub(crate) fn class(error: &ErrorData) -> ErrorType {
         ErrorCode::INVALID_PARAMS | ErrorCode::RESOURCE_NOT_FOUND => ErrorType::InvalidParams,
         OVERLOADED => ErrorType::RateLimited,
         REFUSED => ErrorType::Auth,
-        _ => ErrorType::Internal,
+        _ if error.message == PANICKED => ErrorType::Internal,
+        _ => ErrorType::Handler,
     }
+}
+
+/// The same error with nothing secret of what was sent repeated in it.
+pub(crate) fn without_secrets(mut error: ErrorData) -> ErrorData {
+    error.message = scrubbed(&error.message).into_owned().into();
+    for value in error.data.iter_mut().filter_map(|data| data.as_object_mut()).flat_map(|data| data.values_mut()) {
+        if let Some(text) = value.as_str() {
+            *value = scrubbed(text).into();
+        }
+    }
+    error
 }
 
 /// Why a tool has no result, as the asker is told.
@@ -65,15 +81,16 @@ impl ToolError {
         }
     }
 
-    /// What the asker reads.
+    /// What the asker reads. A secret in what it sent is not repeated.
     pub(crate) fn text(&self, tool: &str) -> String {
-        match self {
+        let text = match self {
             Self::Arguments(problems) => {
                 let plural = if problems.len() == 1 { "" } else { "s" };
                 format!("invalid argument{plural} for {tool}:\n- {}", problems.join("\n- "))
             }
             Self::Failed(problem) | Self::TimedOut(problem) => format!("{tool} failed: {problem}"),
             Self::Cancelled => format!("{tool} was cancelled"),
-        }
+        };
+        scrubbed(&text).into_owned()
     }
 }

@@ -103,7 +103,11 @@ pub fn router(
         .with_state(Endpoint { server, guard, mcp, stopping })
 }
 
-async fn mcp_request(State(endpoint): State<Endpoint>, request: Request<Body>) -> Response {
+/// The name of the token with which a request came.
+#[derive(Clone)]
+struct User(Arc<str>);
+
+async fn mcp_request(State(endpoint): State<Endpoint>, mut request: Request<Body>) -> Response {
     let allowed_origin = match endpoint.guard.check_source(request.uri(), request.headers()) {
         Ok(origin) => origin,
         Err(refusal) => return refused(&endpoint.server, refusal),
@@ -113,9 +117,14 @@ async fn mcp_request(State(endpoint): State<Endpoint>, request: Request<Body>) -
     } else {
         match endpoint.guard.check_token(request.headers()) {
             Err(refusal) => refused(&endpoint.server, refusal),
-            Ok(()) if request.method() == Method::POST => post(&endpoint, request).await,
-            Ok(()) if request.method() == Method::DELETE => end_session(&endpoint, request).await,
-            Ok(()) => forward(&endpoint, request).await,
+            Ok(user) if request.method() == Method::POST => {
+                if let Some(name) = user {
+                    request.extensions_mut().insert(User(name));
+                }
+                post(&endpoint, request).await
+            }
+            Ok(_) if request.method() == Method::DELETE => end_session(&endpoint, request).await,
+            Ok(_) => forward(&endpoint, request).await,
         }
     };
     if let Some(origin) = allowed_origin {
@@ -157,6 +166,9 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
             return response;
         }
     };
+    if let Some(User(name)) = parts.extensions.get() {
+        taken.asked_by(name.clone());
+    }
     parts.extensions.insert(taken.clone());
     let response = forward(endpoint, Request::from_parts(parts, Body::from(text))).await;
     if !response.status().is_success() {

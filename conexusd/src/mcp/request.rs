@@ -4,15 +4,16 @@
 //! end (its connection broke, its client gave up) counts as cancelled.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use conexus_proto::facts::{ErrorType, Fact, Method, Status};
 use rmcp::ErrorData;
-use rmcp::model::RequestId;
+use rmcp::model::{JsonObject, RequestId};
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error;
-use crate::telemetry::{ErrorReport, Telemetry, Tick, Trace};
+use crate::telemetry::{AttributeValue, ErrorReport, RootInfo, Telemetry, Tick, Trace};
 
 /// Takes requests up, so many at a time.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ struct Inner {
     telemetry: Telemetry,
     method: Method,
     id: String,
+    /// The name of the token with which it came, where there is one.
+    user: OnceLock<Arc<str>>,
     started: Tick,
     ended: AtomicBool,
     /// Given back when the request ends, not when its last trace in memory goes.
@@ -42,17 +45,24 @@ pub(crate) struct Ending {
     pub(crate) results: Option<usize>,
     /// Why it failed, and the message that the client got.
     pub(crate) error: Option<(ErrorType, String)>,
+    /// The tool's arguments, for the report of its failure.
+    pub(crate) parameters: Option<JsonObject>,
 }
 
 impl Ending {
     /// Answered.
     pub(crate) fn well(results: Option<usize>) -> Self {
-        Self { results, error: None }
+        Self { results, error: None, parameters: None }
     }
 
     /// Not answered with a result.
     pub(crate) fn failed(class: ErrorType, message: impl Into<String>) -> Self {
-        Self { results: None, error: Some((class, message.into())) }
+        Self { results: None, error: Some((class, message.into())), parameters: None }
+    }
+
+    /// The same, of a tool that was called with these arguments.
+    pub(crate) fn with_parameters(self, parameters: JsonObject) -> Self {
+        Self { parameters: Some(parameters), ..self }
     }
 
     /// Answered with a protocol error.
@@ -77,7 +87,7 @@ impl Desk {
             Err(_) => {
                 let message = format!("the server is busy with {} requests; try again in a moment", self.places_max);
                 let refusal = ErrorData::new(error::OVERLOADED, message, None);
-                request.fail(&refusal);
+                request.refuse(&refusal);
                 Err(refusal)
             }
         }
@@ -85,12 +95,12 @@ impl Desk {
 
     /// Counts a request that is refused before anything is done for it.
     pub(crate) fn refuse(&self, method: Method, id: Option<&RequestId>, error: &ErrorData) {
-        self.begin(method, id).fail(error);
+        self.begin(method, id).refuse(error);
     }
 
     /// Counts a request from somebody who may not ask.
     pub(crate) fn refuse_stranger(&self, message: &str) {
-        self.begin(Method::Other, None).end(Ending::failed(ErrorType::Auth, message), None);
+        self.begin(Method::Other, None).refuse(&ErrorData::new(error::REFUSED, message.to_owned(), None));
     }
 
     /// Waits until nothing is in flight.
@@ -105,6 +115,7 @@ impl Desk {
             telemetry: self.telemetry.clone(),
             method,
             id: id.map(ToString::to_string).unwrap_or_default(),
+            user: OnceLock::new(),
             started: Tick::now(),
             ended: AtomicBool::new(false),
             place: Mutex::new(None),
@@ -118,6 +129,11 @@ impl Request {
         self.0.method
     }
 
+    /// Says who asked. Only the first time counts.
+    pub(crate) fn asked_by(&self, user: Arc<str>) {
+        let _ = self.0.user.set(user);
+    }
+
     /// Its JSON-RPC id.
     pub(crate) fn id(&self) -> &str {
         &self.0.id
@@ -126,6 +142,17 @@ impl Request {
     /// Counts and logs its end, and ends its trace; only the first time.
     pub(crate) fn end(&self, ending: Ending, trace: Option<Trace>) {
         self.0.end(ending, trace);
+    }
+
+    /// Ends before anything was done for it, with a trace that says why.
+    fn refuse(&self, error: &ErrorData) {
+        let mut trace = self.0.telemetry.trace(RootInfo::request(span_name(self.0.method), None));
+        let (root, code) = (trace.root(), error.code.0.to_string());
+        trace.set(root, "method", AttributeValue::Static(self.0.method.as_str()));
+        trace.set(root, "jsonrpc.request.id", &self.0.id);
+        trace.set(root, "rpc.response.status_code", &code);
+        trace.set(root, "error.type", &code);
+        self.end(Ending::refused(error), Some(trace));
     }
 
     /// Ends with a protocol error, without a trace.
@@ -148,7 +175,7 @@ impl Inner {
             None => self.telemetry.emit(finished),
         }
         if let Some((class, message)) = &ending.error {
-            self.report(*class, message, trace.as_mut());
+            self.report(*class, message, ending.parameters.as_ref(), trace.as_mut());
         }
         if let (Some(trace), Some(results)) = (&mut trace, ending.results) {
             trace.set(trace.root(), "results", results);
@@ -160,7 +187,7 @@ impl Inner {
         drop(self.place.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    fn report(&self, class: ErrorType, message: &str, trace: Option<&mut Trace>) {
+    fn report(&self, class: ErrorType, message: &str, parameters: Option<&JsonObject>, trace: Option<&mut Trace>) {
         self.telemetry.emit(Fact::RequestFailed { method: self.method, error: class });
         let name = self.method.as_str();
         let mut report = ErrorReport::new(class, message);
@@ -168,9 +195,16 @@ impl Inner {
             true => report.request("tools/call", &self.id).tool(name),
             false => report.request(name, &self.id),
         };
+        if let Some(user) = self.user.get() {
+            report = report.with("user", &**user);
+        }
+        for (name, value) in parameters.into_iter().flatten() {
+            // A name that tells of a secret must stand last for the value to be seen as one.
+            report = report.with(format!("parameter.{name}"), plain(value));
+        }
         if let Some(trace) = trace {
             let root = trace.root();
-            trace.set(root, "error", class.as_str());
+            trace.set(root, "error", AttributeValue::Static(class.as_str()));
             trace.fail(root, message);
             report = report.in_trace(trace.context(root));
         }
@@ -191,6 +225,16 @@ impl Inner {
             error = ending.error.as_ref().map(|(_, message)| message.as_str()),
             "MCP request completed"
         );
+    }
+}
+
+/// An argument as a report shows it.
+fn plain(value: &Value) -> AttributeValue<'_> {
+    match value {
+        Value::String(text) => AttributeValue::Str(text),
+        Value::Bool(flag) => AttributeValue::Flag(*flag),
+        Value::Number(number) if number.is_i64() => AttributeValue::Integer(number.as_i64().unwrap_or_default()),
+        other => AttributeValue::Text(other.to_string()),
     }
 }
 

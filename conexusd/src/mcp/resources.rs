@@ -12,6 +12,7 @@ use rmcp::model::{
 };
 use serde_json::json;
 
+use super::error::PANICKED;
 use crate::app::{IndexedFile, Services};
 use crate::grep::files;
 use crate::root::PathRefusal;
@@ -173,7 +174,7 @@ fn page(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ErrorData> + Send + 'static,
 ) -> Result<T, ErrorData> {
-    let ended_badly = |_| ErrorData::internal_error("the server failed while it answered; its log says where", None);
+    let ended_badly = |_| ErrorData::internal_error(PANICKED, None);
     tokio::task::spawn_blocking(work).await.map_err(ended_badly)?
 }
 

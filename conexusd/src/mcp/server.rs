@@ -18,6 +18,7 @@ use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
 
+use super::error::{PANICKED, without_secrets};
 use super::request::{Desk, Ending, Request, span_name};
 use super::tools::Call;
 use super::{GREPS_MAX, REQUESTS_MAX, resources, tools};
@@ -54,7 +55,13 @@ impl Server {
         &self.desk
     }
 
-    fn begin(&self, method: Method, context: &RequestContext<RoleServer>) -> Result<(Request, Call), ErrorData> {
+    /// Takes a request up and begins its trace. `name` is the MCP method, `method` what it is counted as.
+    fn begin(
+        &self,
+        method: Method,
+        name: &'static str,
+        context: &RequestContext<RoleServer>,
+    ) -> Result<(Request, Call), ErrorData> {
         let request = match taken_up(context) {
             Some(request) => request,
             None => self.desk.take(method, Some(&context.id))?,
@@ -64,7 +71,10 @@ impl Server {
         let mut trace = self.services.telemetry.trace(root);
         let root = trace.root();
         trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
+        trace.set(root, "mcp.method.name", AttributeValue::Static(name));
         trace.set(root, "jsonrpc.request.id", request.id());
+        let over_http = context.extensions.get::<axum::http::request::Parts>().is_some();
+        trace.set(root, "network.transport", AttributeValue::Static(if over_http { "tcp" } else { "pipe" }));
         let mut call = Call::new(self.services.clone(), context.ct.clone(), progress, self.greps.clone(), trace);
         call.cache = context.meta.get("conexus/cache") != Some(&serde_json::Value::Bool(false));
         Ok((request, call))
@@ -90,26 +100,29 @@ fn traceparent(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
 /// Ends a request whose answer is a result or a protocol error. `results` counts what is in the answer.
 fn end<T>(
     request: &Request,
-    call: Call,
+    mut call: Call,
     outcome: Result<T, ErrorData>,
     results: impl FnOnce(&T) -> Option<usize>,
 ) -> Result<T, ErrorData> {
     let ending = match &outcome {
         Ok(answer) => Ending::well(results(answer)),
-        Err(error) => Ending::refused(error),
+        Err(error) => {
+            let code = error.code.0.to_string();
+            call.note("rpc.response.status_code", &code);
+            call.note("error.type", &code);
+            Ending::refused(error)
+        }
     };
     request.end(ending, call.into_trace());
-    outcome
+    outcome.map_err(without_secrets)
 }
 
 /// Runs to the end, even if that is a panic: without an answer the client would wait for ever.
 async fn guarded<T>(work: impl Future<Output = Result<T, ErrorData>>) -> Result<T, ErrorData> {
     let mut work = pin!(work);
     std::future::poll_fn(|cx| {
-        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))).unwrap_or_else(|_| {
-            let message = "the server failed while it answered; its log says where";
-            std::task::Poll::Ready(Err(ErrorData::internal_error(message, None)))
-        })
+        catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)))
+            .unwrap_or_else(|_| std::task::Poll::Ready(Err(ErrorData::internal_error(PANICKED, None))))
     })
     .await
 }
@@ -133,19 +146,19 @@ impl ServerHandler for Server {
         params: InitializeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
-        let (request, call) = self.begin(Method::Initialize, &context)?;
+        let (request, call) = self.begin(Method::Initialize, "initialize", &context)?;
         context.peer.set_peer_info(params.clone());
         end(&request, call, self.negotiate_initialize(&params), |_| None)
     }
 
     async fn discover(&self, context: RequestContext<RoleServer>) -> Result<DiscoverResult, ErrorData> {
-        let (request, call) = self.begin(Method::Discover, &context)?;
+        let (request, call) = self.begin(Method::Discover, "server/discover", &context)?;
         let versions = self.supported_protocol_versions().into_owned();
         end(&request, call, Ok(DiscoverResult::from_server_info(versions, self.get_info())), |_| None)
     }
 
     async fn ping(&self, context: RequestContext<RoleServer>) -> Result<(), ErrorData> {
-        let (request, call) = self.begin(Method::Ping, &context)?;
+        let (request, call) = self.begin(Method::Ping, "ping", &context)?;
         end(&request, call, Ok(()), |()| None)
     }
 
@@ -154,7 +167,7 @@ impl ServerHandler for Server {
         params: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let (request, call) = self.begin(Method::ToolsList, &context)?;
+        let (request, call) = self.begin(Method::ToolsList, "tools/list", &context)?;
         let outcome = match params.and_then(|params| params.cursor) {
             None => Ok(ListToolsResult::with_all_items(self.tools.to_vec())),
             Some(_) => Err(ErrorData::invalid_params("cursor: tools/list has one page, so there is no cursor", None)),
@@ -167,13 +180,13 @@ impl ServerHandler for Server {
         params: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let (request, mut call) = self.begin(tools::method(&params.name), &context)?;
+        let (request, mut call) = self.begin(tools::method(&params.name), "tools/call", &context)?;
         let Some(tool) = tools::canonical(&params.name) else {
             let name: String = params.name.chars().take(100).collect();
             let message = format!("unknown tool `{name}`; the tools are {}", tools::names());
             return end(&request, call, Err(ErrorData::invalid_params(message, None)), |_| None);
         };
-        call.note("mcp.method.name", AttributeValue::Static("tools/call"));
+        call.note("gen_ai.operation.name", AttributeValue::Static("execute_tool"));
         call.note("gen_ai.tool.name", AttributeValue::Static(tool));
         let arguments = params.arguments.unwrap_or_default();
         // Outside, a tool's failure is a result; only a panic is a protocol error.
@@ -181,7 +194,10 @@ impl ServerHandler for Server {
             Ok(outcome) => {
                 let ending = match &outcome {
                     Ok(answer) => Ending::well(answer.results),
-                    Err(error) => Ending::failed(error.class(), error.summary()),
+                    Err(error) => {
+                        call.note("error.type", AttributeValue::Static("tool_error"));
+                        Ending::failed(error.class(), error.summary()).with_parameters(arguments)
+                    }
                 };
                 request.end(ending, call.into_trace());
                 Ok(tools::to_result(tool, outcome).into())
@@ -195,7 +211,7 @@ impl ServerHandler for Server {
         params: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        let (request, call) = self.begin(Method::ResourcesList, &context)?;
+        let (request, call) = self.begin(Method::ResourcesList, "resources/list", &context)?;
         let cursor = params.and_then(|params| params.cursor);
         let outcome = guarded(resources::list(self.services.clone(), cursor)).await;
         end(&request, call, outcome, |list| Some(list.resources.len()))
@@ -206,7 +222,7 @@ impl ServerHandler for Server {
         params: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        let (request, call) = self.begin(Method::ResourcesTemplatesList, &context)?;
+        let (request, call) = self.begin(Method::ResourcesTemplatesList, "resources/templates/list", &context)?;
         let outcome = match params.and_then(|params| params.cursor) {
             None => Ok(resources::templates()),
             Some(_) => Err(ErrorData::invalid_params("cursor: there is one page of templates, so no cursor", None)),
@@ -219,7 +235,7 @@ impl ServerHandler for Server {
         params: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let (request, mut call) = self.begin(Method::ResourcesRead, &context)?;
+        let (request, mut call) = self.begin(Method::ResourcesRead, "resources/read", &context)?;
         call.note("mcp.resource.uri", params.uri.as_str());
         let outcome = guarded(resources::read(self.services.clone(), params.uri)).await;
         end(&request, call, outcome, |read| Some(read.contents.len())).map(ReadResourceResponse::from)

@@ -9,7 +9,7 @@ mod date;
 
 use std::sync::Arc;
 
-use conexus_proto::facts::Method;
+use conexus_proto::facts::{ErrorType, Method};
 use rmcp::model::{CallToolResult, ContentBlock, JsonObject, Tool, ToolAnnotations};
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -70,7 +70,15 @@ impl Call {
     ) -> Result<T, ToolError> {
         let services = self.services.clone();
         let mut trace = self.trace.take().expect("a call's spans are lent to one thread at a time");
-        let work = tokio::task::spawn_blocking(move || (work(&services, &mut trace), trace));
+        let cancelled = self.cancelled.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let done = work(&services, &mut trace);
+            if cancelled.is_cancelled() {
+                // The request has ended without these spans, which therefore say it themselves.
+                trace.set(trace.root(), "error", AttributeValue::Static(ErrorType::Cancelled.as_str()));
+            }
+            (done, trace)
+        });
         tokio::select! {
             done = work => {
                 let (done, trace) = done.map_err(|_| ToolError::Failed("it ended unexpectedly; the server's log says why".into()))?;

@@ -12,6 +12,7 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::error::without_secrets;
 use super::tools;
 
 /// A text, read.
@@ -40,9 +41,9 @@ impl Rejection {
     }
 }
 
-/// An error response. Its id is null where none could be read, as JSON-RPC asks.
+/// An error response. Its id is null where none could be read, as JSON-RPC asks. A secret in what was sent is not repeated.
 pub(crate) fn error_json(id: Option<&RequestId>, error: &ErrorData) -> Vec<u8> {
-    json!({"jsonrpc": "2.0", "id": id, "error": error}).to_string().into_bytes()
+    json!({"jsonrpc": "2.0", "id": id, "error": without_secrets(error.clone())}).to_string().into_bytes()
 }
 
 /// Reads one message.

@@ -11,21 +11,42 @@ use crate::index::snapshot::{FileRow, Snapshot};
 /// Bytes that are taken for one token: what common tokenizers make of code, on the careful side.
 pub const BYTES_PER_TOKEN: usize = 4;
 
-/// The results of a slice, and the bytes of all their contents.
+/// The texts of the files of a slice, as the index has them.
+#[derive(Debug, Default)]
+pub struct Texts {
+    files: HashMap<FileRow, FileText>,
+}
+
+impl Texts {
+    /// Reads them from the store.
+    pub fn read(snapshot: &Snapshot, slice: &[Ranked]) -> Result<Self, IndexError> {
+        let mut files: HashMap<FileRow, FileText> = HashMap::new();
+        for place in slice {
+            if let std::collections::hash_map::Entry::Vacant(entry) = files.entry(place.file) {
+                entry.insert(FileText::of(snapshot, place.file)?);
+            }
+        }
+        Ok(Self { files })
+    }
+
+    /// How many files, and the bytes of all of them.
+    pub fn size(&self) -> (usize, usize) {
+        (self.files.len(), self.files.values().map(|file| file.text.len()).sum())
+    }
+}
+
+/// The results of a slice whose texts were read, and the bytes of all their contents.
 pub fn results(
     snapshot: &Snapshot,
     slice: &[Ranked],
+    texts: &Texts,
     max_tokens: Option<usize>,
-) -> Result<(Vec<SearchResult>, usize), IndexError> {
-    let mut texts: HashMap<FileRow, FileText> = HashMap::new();
+) -> (Vec<SearchResult>, usize) {
     let mut left = max_tokens.map_or(usize::MAX, |tokens| tokens.saturating_mul(BYTES_PER_TOKEN));
     let mut bytes = 0;
     let mut results = Vec::with_capacity(slice.len());
     for place in slice {
-        let text = match texts.entry(place.file) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => entry.insert(FileText::of(snapshot, place.file)?),
-        };
+        let text = &texts.files[&place.file];
         let result = result(snapshot, place, text, left);
         bytes += result.content.len();
         left = left.saturating_sub(result.content.len() + result.enclosing.as_ref().map_or(0, String::len));
@@ -35,7 +56,7 @@ pub fn results(
         }
         results.push(result);
     }
-    Ok((results, bytes))
+    (results, bytes)
 }
 
 fn result(snapshot: &Snapshot, place: &Ranked, text: &FileText, left: usize) -> SearchResult {
@@ -79,6 +100,7 @@ fn whole_lines(text: &str, bytes: usize) -> &str {
 }
 
 /// A file's text and where its lines begin.
+#[derive(Debug)]
 struct FileText {
     text: String,
     starts: Vec<usize>,

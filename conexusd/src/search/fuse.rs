@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use crate::ablation::{Signal, off};
 use crate::index::snapshot::ChunkRow;
 
 /// The constant of the formula: how little the first places differ.
@@ -24,8 +25,11 @@ pub fn fuse(lanes: &[Lane<'_>]) -> Vec<(ChunkRow, f32)> {
     let mut places: HashMap<ChunkRow, usize> = HashMap::new();
     let mut fused: Vec<(ChunkRow, f32)> = Vec::new();
     for lane in lanes {
-        for (rank, &(chunk, _)) in lane.hits.iter().enumerate() {
-            let share = lane.weight / (RRF_K + 1.0 + rank as f32);
+        for (rank, &(chunk, score)) in lane.hits.iter().enumerate() {
+            let share = match off(Signal::RankFusion) {
+                false => lane.weight / (RRF_K + 1.0 + rank as f32),
+                true => lane.weight * scaled(lane.hits, score),
+            };
             match places.get(&chunk) {
                 Some(&place) => fused[place].1 += share,
                 None => {
@@ -37,6 +41,12 @@ pub fn fuse(lanes: &[Lane<'_>]) -> Vec<(ChunkRow, f32)> {
     }
     fused.sort_by(|a, b| b.1.total_cmp(&a.1));
     fused
+}
+
+/// A score between the least and the greatest of its list, as 0 to 1: what fusion by ranks is measured against.
+fn scaled(hits: &[(ChunkRow, f32)], score: f32) -> f32 {
+    let (Some(first), Some(last)) = (hits.first(), hits.last()) else { return 0.0 };
+    if first.1 > last.1 { (score - last.1) / (first.1 - last.1) } else { 1.0 }
 }
 
 #[cfg(test)]

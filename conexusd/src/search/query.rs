@@ -9,6 +9,7 @@ mod words;
 
 use std::collections::HashMap;
 
+use crate::ablation::{Signal, off};
 use crate::index::tokenize;
 pub use mentions::{Certainty, PathMention, SymbolMention};
 pub(crate) use words::split_words;
@@ -81,6 +82,8 @@ pub struct Query {
     pub phrases: Vec<String>,
     /// Distinct content terms of the first part: what file names are compared with.
     pub words: Vec<String>,
+    /// Whether it is one name or path and nothing else, so that `symbols` are the ways to read it, the likeliest first.
+    pub names_one: bool,
     /// Whether it asks for tests, examples or benchmarks, so that they are not ranked down.
     pub wants_tests: bool,
     /// Whether it asks for documents.
@@ -103,8 +106,8 @@ pub fn analyse(text: &str) -> Query {
     let words = parts[0].terms.iter().map(|(term, _)| term.clone()).collect();
     let wants_tests = words::mentions_any(&parts[0].text, words::TEST_WORDS);
     let wants_docs = words::mentions_any(&parts[0].text, words::DOCS_WORDS);
-    let mentions::Mentions { symbols, paths, phrases, .. } = mentions;
-    Query { kind, parts, symbols, paths, phrases, words, wants_tests, wants_docs }
+    let mentions::Mentions { symbols, paths, phrases, names_one, .. } = mentions;
+    Query { kind, parts, symbols, paths, phrases, words, names_one, wants_tests, wants_docs }
 }
 
 /// The terms of a text with their counts, stop words left out unless nothing else is there.
@@ -127,8 +130,12 @@ pub fn count_terms(text: &str) -> Vec<(String, u32)> {
 fn kind_of(text: &str, mentions: &mentions::Mentions) -> QueryKind {
     let tokens = text.split_whitespace().take(4).count();
     let frames = mentions.paths.iter().filter(|path| path.is_frame).count();
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).take(4).count();
     let places = mentions.paths.iter().filter(|path| path.line.is_some()).count();
-    if frames >= 2 || (places > 0 && tokens > 3 && words::introduces_trace(text)) {
+    if frames >= 2
+        || (frames == 1 && tokens > 1 && lines <= 2)
+        || (places > 0 && tokens > 3 && words::introduces_trace(text))
+    {
         QueryKind::StackTrace
     } else if mentions.whole_is_symbol {
         QueryKind::Symbol
@@ -165,6 +172,9 @@ fn part(text: &str, terms: Vec<(String, u32)>, weight: f32) -> Part {
 /// Pairs of plain neighbouring words as the one word that names make of them. Few are in an index; those that are
 /// say much.
 fn compounds(text: &str) -> Vec<String> {
+    if off(Signal::Compounds) {
+        return Vec::new();
+    }
     let words: Vec<&str> = text.split_whitespace().take(COMPOUND_WORDS_MAX).collect();
     let plain = |word: &str| word.len() > 1 && word.bytes().all(|b| b.is_ascii_alphabetic());
     let mut found: Vec<String> = Vec::new();

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use super::bm25::WeightedTerm;
 use super::query::Query;
+use crate::ablation::{Signal, off};
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 pub use features::{FEATURE_NAMES, FEATURES};
@@ -77,20 +78,27 @@ pub struct ScoredFile {
     /// The weighted sum of the features and the work context's boost.
     pub score: f32,
     /// What stands before all that is scored: the symbol or path asked for itself. 0 if it is neither.
-    pub tier: u8,
+    pub tier: u16,
 }
 
 /// The whole ranking.
 pub fn rank(evidence: &Evidence<'_>) -> Vec<Ranked> {
     let (candidates, fused) = candidates::gather(evidence);
     let files = score(evidence, &candidates);
-    order::arrange(evidence.snapshot, &files, &fused, DISTINCT_FILES, RANKING_MAX)
+    let distinct = if off(Signal::DistinctFiles) { 0 } else { DISTINCT_FILES };
+    order::arrange(evidence.snapshot, &files, &fused, distinct, RANKING_MAX)
 }
 
 /// The candidate files, best first, with their features: what the weights are trained on.
 pub fn explain(evidence: &Evidence<'_>) -> Vec<ScoredFile> {
     let (candidates, _) = candidates::gather(evidence);
     score(evidence, &candidates)
+}
+
+/// The order of the fused lanes alone, each file's best chunk first.
+pub fn fused(evidence: &Evidence<'_>) -> Vec<Ranked> {
+    let chunks = candidates::fuse_lanes(evidence, usize::MAX);
+    order::arrange(evidence.snapshot, &[], &order::files_first(evidence.snapshot, chunks), 0, RANKING_MAX)
 }
 
 fn score(evidence: &Evidence<'_>, candidates: &[candidates::Candidate]) -> Vec<ScoredFile> {
@@ -100,7 +108,10 @@ fn score(evidence: &Evidence<'_>, candidates: &[candidates::Candidate]) -> Vec<S
         .iter()
         .zip(features)
         .map(|(candidate, features)| {
-            let sum: f32 = features.iter().zip(weights).map(|(feature, weight)| feature * weight).sum();
+            let sum: f32 = match off(Signal::Ranker) {
+                false => features.iter().zip(weights).map(|(feature, weight)| feature * weight).sum(),
+                true => features[0],
+            };
             let score = sum * (1.0 + evidence.context.boost(evidence.snapshot, candidate.file));
             ScoredFile { file: candidate.file, chunk: candidate.best_chunk(), features, score, tier: candidate.tier }
         })

@@ -1,3 +1,6 @@
+mod real;
+mod spans;
+
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -19,9 +22,12 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn over(root: &Path, mut folders: Vec<TempDir>) -> Self {
+    fn over(root: &Path, folders: Vec<TempDir>) -> Self {
+        Self::reporting(root, folders, Telemetry::detached())
+    }
+
+    fn reporting(root: &Path, mut folders: Vec<TempDir>, telemetry: Telemetry) -> Self {
         let database = TempDir::new().expect("a temporary folder");
-        let telemetry = Telemetry::detached();
         let embedder = build(EmbedderOptions::Static(StaticOptions::default()), telemetry.clone()).expect("the model");
         let options = IndexOptions::new(root, database.path()).expect("options");
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone()).expect("an index");
@@ -87,6 +93,48 @@ fn shop() -> &'static Fixture {
             ("settings.toml", "[cart]\nmax_items = 10\n"),
         ])
     })
+}
+
+/// Another engine over the shop, whose order is made from less.
+fn shop_by(method: Method) -> SearchEngine {
+    let shop = shop();
+    let options = Options { method, ..Options::default() };
+    SearchEngine::new(options, shop.index.current(), Arc::clone(shop.index.embedder()), Telemetry::detached())
+}
+
+#[test]
+fn each_method_asks_only_the_lanes_that_it_names() {
+    let found = |method: Method, query: &str| {
+        let engine = shop_by(method);
+        let response = engine.search(&request(query), &mut engine.telemetry.trace("mcp.search")).expect("an answer");
+        response.results.into_iter().map(|result| result.path).collect::<Vec<_>>()
+    };
+    // No file has this word, but the table knows what it is about.
+    let meaning = "purchases";
+    assert_eq!(found(Method::Words, meaning), Vec::<String>::new());
+    assert_eq!(found(Method::FullWithoutVectors, meaning), Vec::<String>::new());
+    for method in [Method::Vectors, Method::Fused, Method::Full] {
+        assert!(!found(method, meaning).is_empty(), "{method:?}");
+    }
+    for method in [Method::Words, Method::Fused, Method::FullWithoutVectors, Method::Full] {
+        assert_eq!(found(method, "charge_card amount positive")[0], "src/payment/card.py", "{method:?}");
+    }
+}
+
+#[test]
+fn a_fused_order_shows_each_file_before_any_file_twice() {
+    let own = own_sources();
+    let options = Options { method: Method::Fused, ..Options::default() };
+    let engine =
+        SearchEngine::new(options, own.index.current(), Arc::clone(own.index.embedder()), Telemetry::detached());
+    let asked = SearchRequest { top_k: 100, ..request("how are vectors and words fused into one order") };
+    let response = engine.search(&asked, &mut engine.telemetry.trace("mcp.search")).expect("an answer");
+    let paths: Vec<&str> = response.results.iter().map(|result| result.path.as_str()).collect();
+    let distinct: HashSet<&str> = paths.iter().copied().collect();
+    assert!(paths.len() > 30, "only {}", paths.len());
+    let first: HashSet<&str> = paths.iter().copied().take(distinct.len()).collect();
+    assert_eq!(first, distinct);
+    assert!(response.results.windows(2).all(|pair| pair[0].score >= pair[1].score));
 }
 
 #[test]
@@ -319,25 +367,4 @@ fn the_same_question_twice_gives_the_same_answer_from_the_cache() {
     std::fs::write(shop.index.root().join("c.py"), "def alpha():\n    return 3\n").expect("a file");
     shop.index.run(&Run::All, &Arc::new(RunControl::new())).expect("a run");
     assert!(ids(shop.ask(&cached)).iter().any(|id| id.starts_with("c.py")), "a moved index is asked again");
-}
-
-#[test]
-fn a_batch_answers_line_by_line_and_names_the_line_that_is_wrong() {
-    let shop = shop();
-    let mut output = Vec::new();
-    let input = "{\"id\":\"1\",\"query\":\"Cart\"}\n\n{\"id\":\"2\",\"query\":\"refund\",\"extra\":0}\n";
-    let answered = batch::run(&shop.engine, &Telemetry::detached(), input.as_bytes(), &mut output, 5).expect("answers");
-    assert_eq!(answered, 2);
-    let lines: Vec<serde_json::Value> = String::from_utf8(output)
-        .expect("UTF-8")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
-    assert_eq!(lines[0]["id"], "1");
-    assert_eq!(lines[0]["results"][0]["path"], "src/cart.py");
-    assert_eq!(lines[1]["results"][0]["path"], "src/payment/refund.py");
-    assert!(lines.iter().all(|line| line["ms"].as_f64().is_some_and(|ms| ms > 0.0)));
-    let error =
-        batch::run(&shop.engine, &Telemetry::detached(), "{}\n".as_bytes(), Vec::new(), 5).expect_err("an error");
-    assert!(error.to_string().contains("line 1"), "{error}");
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use super::cache::Lru;
-use crate::index::embed::{EmbedError, Embedder};
+use crate::ablation::{Signal, off};
+use crate::index::embed::{Effort, EmbedError, Embedder};
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 /// Query vectors kept, so that paging and repeated questions do not ask a remote provider again.
 const QUERY_VECTORS_MAX: usize = 256;
 
 /// Longest text that is embedded; a model of whole words gains nothing from more.
-const EMBEDDED_BYTES_MAX: usize = 8 * 1024;
+pub const EMBEDDED_BYTES_MAX: usize = 8 * 1024;
 
 /// Embeds queries, remembering the last ones.
 pub struct QueryEmbedder {
@@ -29,13 +30,14 @@ impl QueryEmbedder {
         &*self.embedder
     }
 
-    /// The unit vector of a text, all zeros if the model knows nothing in it, and whether it was remembered.
-    pub fn embed(&self, text: &str, cache: bool) -> Result<(Arc<Vec<f32>>, bool), EmbedError> {
+    /// The unit vector of a text, all zeros if the model knows nothing in it, and whether it was remembered. `effort` learns
+    /// what it took otherwise.
+    pub fn embed(&self, text: &str, cache: bool, effort: &mut Effort) -> Result<(Arc<Vec<f32>>, bool), EmbedError> {
         let text = &text[..text.floor_char_boundary(EMBEDDED_BYTES_MAX)];
         if cache && let Some(vector) = self.recent.get(text) {
             return Ok((vector, true));
         }
-        let vector = Arc::new(self.embedder.embed_query(text)?);
+        let vector = Arc::new(self.embedder.embed_query_noting(text, effort)?);
         if cache {
             self.recent.insert(text.to_owned(), Arc::clone(&vector));
         }
@@ -50,7 +52,7 @@ pub fn search(
     limit: usize,
     keep: &dyn Fn(FileRow) -> bool,
 ) -> Vec<(ChunkRow, f32)> {
-    if vector.iter().all(|&x| x == 0.0) {
+    if vector.iter().all(|&x| x == 0.0) || off(Signal::SemanticLane) {
         return Vec::new();
     }
     let mut hits = snapshot.nearest(vector, limit, keep);

@@ -5,6 +5,9 @@
 //! the index of its cell, so nothing is ever moved or nested and a trace of any size is one copy into the ring. Text up to 38
 //! bytes stands in the attribute itself, longer text in `Text` cells behind it. A log line is `Log`, its message, its fields.
 //! One span with two attributes so takes 3 cells, 192 bytes; a fixed record with room for eight attributes would take 400.
+//! Text that is not part of the program loses its secrets on the way in, before it is cut.
+
+use conexus_proto::scrub::with_scrubbed;
 
 use super::clock::Tick;
 use super::ids::TraceId;
@@ -182,22 +185,24 @@ pub(crate) fn push_attribute(
 }
 
 fn push_text_attribute(cells: &mut Vec<Cell>, owner: u32, key: &'static str, text: &str, max: usize) {
-    let text = cut(text, max);
-    if text.len() <= SHORT {
-        let mut bytes = [0; SHORT];
-        bytes[..text.len()].copy_from_slice(text.as_bytes());
-        cells.push(Cell::Attribute { owner, key, value: Value::Short(text.len() as u8, bytes) });
-    } else {
-        cells.push(Cell::Attribute { owner, key, value: Value::Long(text.len() as u16) });
-        push_text(cells, text);
-    }
+    with_scrubbed::<MESSAGE_BYTES_MAX, _>(text, max, |text| {
+        if text.len() <= SHORT {
+            let mut bytes = [0; SHORT];
+            bytes[..text.len()].copy_from_slice(text.as_bytes());
+            cells.push(Cell::Attribute { owner, key, value: Value::Short(text.len() as u8, bytes) });
+        } else {
+            cells.push(Cell::Attribute { owner, key, value: Value::Long(text.len() as u16) });
+            push_text(cells, text);
+        }
+    });
 }
 
-/// Appends a message, cut at [`MESSAGE_BYTES_MAX`].
-pub(crate) fn push_message(cells: &mut Vec<Cell>, owner: u32, text: &str) {
-    let text = cut(text, MESSAGE_BYTES_MAX);
-    cells.push(Cell::Message { owner, length: text.len() as u16 });
-    push_text(cells, text);
+/// Appends a message, cut at `max` bytes, at most [`MESSAGE_BYTES_MAX`].
+pub(crate) fn push_message(cells: &mut Vec<Cell>, owner: u32, text: &str, max: usize) {
+    with_scrubbed::<MESSAGE_BYTES_MAX, _>(text, max, |text| {
+        cells.push(Cell::Message { owner, length: text.len() as u16 });
+        push_text(cells, text);
+    });
 }
 
 fn push_text(cells: &mut Vec<Cell>, text: &str) {
@@ -251,6 +256,8 @@ fn as_text(bytes: &[u8]) -> &str {
 mod tests {
     use proptest::prelude::*;
 
+    use conexus_proto::scrub::scrubbed;
+
     use super::*;
 
     proptest! {
@@ -258,10 +265,11 @@ mod tests {
         fn any_text_comes_back_cut_at_a_character(text in "\\PC{0,300}") {
             let mut cells = vec![];
             push_attribute(&mut cells, 7, "key", AttributeValue::Str(&text), ATTRIBUTE_BYTES_MAX);
-            push_message(&mut cells, 7, &text);
+            push_message(&mut cells, 7, &text, MESSAGE_BYTES_MAX);
             let Cell::Attribute { owner: 7, key: "key", value } = cells[0] else { panic!("{:?}", cells[0]) };
             let mut scratch = vec![];
             let ValueRef::Text(stored) = value_at(&cells, 0, &value, &mut scratch) else { panic!("text") };
+            let text = scrubbed(&text);
             prop_assert!(text.starts_with(stored) && stored.len() <= ATTRIBUTE_BYTES_MAX);
             prop_assert!(stored.len() == text.len() || stored.len() > ATTRIBUTE_BYTES_MAX - 4);
             let at = cells.iter().position(|cell| matches!(cell, Cell::Message { .. })).unwrap();

@@ -19,10 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Streaming};
 
-use super::Hub;
 use super::codec::ChannelCodec;
 use super::ids::Random;
 use super::outbox::Outbox;
+use super::{Hub, crash};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// A sidecar that is slower than this to say Welcome is not there.
@@ -143,12 +143,28 @@ impl Channel {
         match first.and_then(|message| message.message) {
             Some(to_core::Message::Welcome(welcome)) => {
                 self.outbox.resume(welcome.last_sequence);
+                let (first, tables) = (!self.hub.status.was_connected(), &self.hub.seats.tables);
                 self.hub.status.set_connected(true);
+                self.prepare_for_a_crash();
                 tracing::info!(sidecar = %welcome.sidecar_version, "telemetry connected to the sidecar");
+                if let Some(reason) = tables.private().filter(|_| first) {
+                    tracing::warn!(
+                        reason,
+                        "counts do not outlive this process: killed, it loses a quarter of a second of them"
+                    );
+                }
                 Session { channel: self, up: Some(up), down, paused_until: None, heard: Instant::now() }.run().await
             }
             Some(to_core::Message::Refused(refused)) => Ok(End::Refused(refused)),
             _ => Err("the sidecar's first message was neither Welcome nor Refused".to_owned()),
+        }
+    }
+
+    /// Without a crash file a crash is seen all the same, but its cause is not.
+    fn prepare_for_a_crash(&self) {
+        let version = self.hello.build.as_ref().map_or("", |build| &build.version);
+        if let Err(error) = crash::prepare(&self.socket, self.hello.boot_epoch, version) {
+            tracing::warn!(%error, "no crash file beside the telemetry socket: the cause of a crash will not be known");
         }
     }
 
@@ -198,7 +214,8 @@ impl Session<'_> {
                 return Err(format!("no acknowledgement within {ACK_TIMEOUT:?}"));
             }
             self.paused_until = self.paused_until.filter(|until| *until > now);
-            let paused = self.paused_until.is_some();
+            // What waits at the end goes out at once: there will be no later.
+            let paused = self.paused_until.is_some() && !outbox.is_closing();
             let check = self.paused_until.unwrap_or(now + Duration::from_secs(1));
             let up = self.up.clone();
             tokio::select! {
@@ -239,6 +256,11 @@ impl Session<'_> {
             Some(to_core::Message::Throttle(throttle)) => {
                 let pause = Duration::from_millis(throttle.pause_millis.into()).min(PAUSE_MAX);
                 self.paused_until = Some(Instant::now() + pause);
+            }
+            Some(to_core::Message::Rejected(rejected)) => {
+                tracing::error!(error = %rejected.reason, "the sidecar refused a batch of telemetry; its records are lost");
+                self.channel.hub.status.set_error(format!("the sidecar refused {}", rejected.reason));
+                self.channel.outbox.reject(rejected.sequence);
             }
             Some(to_core::Message::Refused(refused)) => return Err(format!("the sidecar refused: {}", refused.reason)),
             Some(to_core::Message::Welcome(_)) | None => {}

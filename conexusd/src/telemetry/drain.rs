@@ -21,6 +21,7 @@ use super::mirror::{Mirror, unix_nanos_now};
 use super::outbox::Outbox;
 use super::process::Sampler;
 use super::ring;
+use super::storm::Storms;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
@@ -34,6 +35,7 @@ pub(crate) struct Collector {
     scratch: Vec<Cell>,
     text: Vec<u8>,
     encoder: Encoder,
+    storms: Storms,
 }
 
 impl Collector {
@@ -45,13 +47,16 @@ impl Collector {
         mirror: Option<&Mirror>,
         mut line: impl FnMut(&Mirror, String),
     ) {
+        let now = Instant::now();
+        self.storms.say(hub, now, false);
         self.consumers.extend(hub.seats.rings.take_new());
         let anchor = Anchor::now();
-        let Self { consumers, scratch, text, encoder } = self;
+        let Self { consumers, scratch, text, encoder, storms } = self;
         for consumer in consumers {
             ring::drain(consumer, scratch, |cells| {
                 for_each_record(cells, |record| match record[0] {
                     Cell::Trace { id, .. } => encoder.trace(id, record, &anchor, frames),
+                    Cell::Log { target, .. } if !storms.lets(target, now) => {}
                     _ => {
                         if hub.records {
                             encoder.log(record, &anchor, frames);
@@ -65,6 +70,7 @@ impl Collector {
                 });
             });
         }
+        storms.count(hub);
         for report in hub.errors.1.try_iter() {
             encoder.error(&report, &anchor, frames);
         }
@@ -112,6 +118,10 @@ impl Drain {
         let (mut snapshot_due, mut sample_due, mut probe_due) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             let last = self.stop.load(Ordering::Acquire);
+            if last {
+                self.poll(&mut collector, &mut frames);
+                collector.storms.say(&self.hub, Instant::now(), true);
+            }
             self.poll(&mut collector, &mut frames);
             let now = Instant::now();
             if let Some(observed) = self.hub.take_runtime() {
@@ -120,6 +130,7 @@ impl Drain {
             }
             if now >= sample_due || last {
                 sampler.sample(&self.hub.gauges);
+                self.hub.seats.tables.touch();
                 sample_due = now + SAMPLE_INTERVAL;
             }
             if let Some(probe) = probe.as_ref().filter(|_| now >= probe_due) {

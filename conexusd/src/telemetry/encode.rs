@@ -250,7 +250,9 @@ pub(crate) fn member_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
 mod tests {
     use conexus_proto::v1::attribute;
 
-    use super::super::cell::{ATTRIBUTE_BYTES_MAX, AttributeValue, Level, SpanKind, push_attribute, push_message};
+    use super::super::cell::{
+        ATTRIBUTE_BYTES_MAX, AttributeValue, Level, MESSAGE_BYTES_MAX, SpanKind, push_attribute, push_message,
+    };
     use super::super::clock::Tick;
     use super::super::ids::Random;
     use super::*;
@@ -284,7 +286,7 @@ mod tests {
         let (long, owner) = ("é".repeat(100), 2);
         push_attribute(&mut cells, 1, "empty", AttributeValue::Str(""), ATTRIBUTE_BYTES_MAX);
         push_attribute(&mut cells, owner, "long", AttributeValue::Str(&long), ATTRIBUTE_BYTES_MAX);
-        push_message(&mut cells, owner, "it broke");
+        push_message(&mut cells, owner, "it broke", MESSAGE_BYTES_MAX);
         let event = cells.len() as u32;
         cells.push(Cell::Event { owner, name: "retry", at: start });
         push_attribute(&mut cells, event, "zero", AttributeValue::Integer(0), ATTRIBUTE_BYTES_MAX);
@@ -320,7 +322,7 @@ mod tests {
         let id = Random::seeded().trace_id();
         let (anchor, at) = (Anchor::now(), Tick::now());
         let mut cells = vec![Cell::Log { level: Level::Warn, cells: 0, target: "here", at, trace: Some(id), span: 3 }];
-        push_message(&mut cells, 0, &"m".repeat(200));
+        push_message(&mut cells, 0, &"m".repeat(200), MESSAGE_BYTES_MAX);
         push_attribute(&mut cells, 0, "n", AttributeValue::Integer(-4), ATTRIBUTE_BYTES_MAX);
         let mut frames = Frames::default();
         Encoder::default().log(&cells, &anchor, &mut frames);

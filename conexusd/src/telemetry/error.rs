@@ -4,6 +4,7 @@
 //! a full queue drops the newest and counts it.
 
 use conexus_proto::facts::ErrorType;
+use conexus_proto::scrub::{REDACTED, is_secret_name, scrubbed};
 use conexus_proto::v1;
 
 use super::cell::{AttributeValue, cut};
@@ -19,7 +20,7 @@ const CONTEXT_MAX: usize = 32;
 /// A stack is cut at this many frames.
 const STACK_MAX: usize = 64;
 
-/// A failure that somebody should look at. What has no meaning for it stays empty.
+/// A failure that somebody should look at. What has no meaning for it stays empty. Secrets are left out when it is sent.
 #[derive(Clone, Debug)]
 pub struct ErrorReport {
     error_type: &'static str,
@@ -80,7 +81,7 @@ impl ErrorReport {
         self
     }
 
-    /// Anything else worth knowing. Secrets are the caller's to leave out.
+    /// Anything else worth knowing.
     pub fn with<'a>(mut self, key: impl Into<String>, value: impl Into<AttributeValue<'a>>) -> Self {
         let value = match value.into() {
             AttributeValue::Str(text) => AttributeValue::Text(text.to_owned()),
@@ -102,31 +103,42 @@ impl ErrorReport {
         self
     }
 
+    pub(crate) fn has_stack(&self) -> bool {
+        !self.stack.is_empty()
+    }
+
     pub(crate) fn to_proto(&self, anchor: &Anchor) -> v1::Error {
-        let field = |text: &str| cut(text, FIELD_BYTES_MAX).to_owned();
+        let field = |text: &str| shown(text, FIELD_BYTES_MAX);
         let frame =
             |frame: &Frame| v1::Frame { function: field(&frame.function), file: field(&frame.file), line: frame.line };
         v1::Error {
             unix_nanos: anchor.unix_nanos(self.at),
             error_type: self.error_type.to_owned(),
-            message: cut(&self.message, MESSAGE_BYTES_MAX).to_owned(),
+            message: shown(&self.message, MESSAGE_BYTES_MAX),
             method: field(&self.method),
             request_id: field(&self.request_id),
             tool: field(&self.tool),
             trace_id: self.trace.map_or_else(Vec::new, |context| context.trace_id.to_bytes().into()),
             span_id: self.trace.map_or(0, |context| context.span_id),
-            context: self.context.iter().map(|(key, value)| attribute(field(key), value)).collect(),
+            context: self.context.iter().map(|(key, value)| attribute(key, value)).collect(),
             stack: self.stack.iter().take(STACK_MAX).map(frame).collect(),
         }
     }
 }
 
-fn attribute(key: String, value: &AttributeValue<'_>) -> v1::Attribute {
+/// A text without its secrets, cut.
+fn shown(text: &str, max: usize) -> String {
+    cut(&scrubbed(text), max).to_owned()
+}
+
+fn attribute(key: &str, value: &AttributeValue<'_>) -> v1::Attribute {
     use v1::attribute::Value;
+    let (secret, key) = (is_secret_name(key), shown(key, FIELD_BYTES_MAX));
     let value = match value {
-        AttributeValue::Static(text) => Value::Text(cut(text, FIELD_BYTES_MAX).to_owned()),
-        AttributeValue::Text(text) => Value::Text(cut(text, FIELD_BYTES_MAX).to_owned()),
-        AttributeValue::Str(text) => Value::Text(cut(text, FIELD_BYTES_MAX).to_owned()),
+        _ if secret => Value::Text(REDACTED.to_owned()),
+        AttributeValue::Static(text) => Value::Text(shown(text, FIELD_BYTES_MAX)),
+        AttributeValue::Text(text) => Value::Text(shown(text, FIELD_BYTES_MAX)),
+        AttributeValue::Str(text) => Value::Text(shown(text, FIELD_BYTES_MAX)),
         AttributeValue::Integer(value) => Value::Integer(*value),
         AttributeValue::Number(value) => Value::Number(*value),
         AttributeValue::Flag(value) => Value::Flag(*value),

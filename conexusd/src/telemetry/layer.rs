@@ -184,7 +184,7 @@ impl Fields<'_> {
 
     fn text(&mut self, field: &Field, text: &str) {
         if field.name() == "message" {
-            push_message(self.cells, 0, text);
+            push_message(self.cells, 0, text, MESSAGE_BYTES_MAX);
         } else {
             self.push(field, AttributeValue::Str(text));
         }

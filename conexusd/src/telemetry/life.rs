@@ -16,7 +16,9 @@ use super::drain::Drain;
 use super::ids::Random;
 use super::line::LogFormat;
 use super::mirror::{Mirror, unix_nanos_now};
-use super::{DROP_DEADLINE, Hub, Telemetry, panics};
+use super::shared::Shared;
+use super::slots::Tables;
+use super::{DROP_DEADLINE, Hub, Telemetry, crash, panics};
 
 /// How telemetry works in this process.
 #[derive(Clone, Debug)]
@@ -122,9 +124,17 @@ impl Telemetry {
     ) -> Result<(Self, TelemetryGuard), TelemetryError> {
         let mirror = options.mirror.map(|format| Mirror::start(format, out)).transpose();
         let mirror = mirror.map_err(|source| TelemetryError::Thread { thread: "stderr", source })?;
-        let hub = Arc::new(Hub::new(&options, mirror.clone()));
+        let epoch = Random::seeded().nonzero();
+        let shared = options.socket.as_ref().map(|socket| Shared::create(socket, epoch, options.serving));
+        let hub = Hub::new(&options, mirror.clone(), shared.map(Tables::shared).unwrap_or_default());
+        let (hub, naming) = hub.with_stacks();
+        let hub = Arc::new(hub);
+        if let Some(naming) = naming {
+            let hub = Arc::downgrade(&hub);
+            spawn("telemetry-stacks", move || naming.run(hub))?;
+        }
         let stop = Arc::new(AtomicBool::new(false));
-        let channel = start_channel(&hub, options)?;
+        let channel = start_channel(&hub, options, epoch)?;
         let drain = Drain { hub: Arc::clone(&hub), outbox: hub.outbox.clone(), mirror, stop: Arc::clone(&stop) };
         let drain = spawn("telemetry-drain", move || drain.run())?;
         let telemetry = Self { hub: Arc::clone(&hub) };
@@ -136,14 +146,19 @@ impl Telemetry {
         let subscriber = tracing_subscriber::registry().with(self.layer());
         tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::AlreadyInstalled)?;
         panics::install_hook(self);
+        crash::install();
         Ok(())
     }
 }
 
-fn start_channel(hub: &Arc<Hub>, options: TelemetryOptions) -> Result<Option<ChannelThread>, TelemetryError> {
+fn start_channel(
+    hub: &Arc<Hub>,
+    options: TelemetryOptions,
+    boot_epoch: u64,
+) -> Result<Option<ChannelThread>, TelemetryError> {
     let (Some(socket), Some(outbox)) = (options.socket, hub.outbox.clone()) else { return Ok(None) };
     let hello = v1::Hello {
-        boot_epoch: Random::seeded().nonzero(),
+        boot_epoch,
         protocol_version: PROTOCOL_VERSION,
         facts_fingerprint: facts::FINGERPRINT,
         build: Some(v1::Build {
@@ -181,6 +196,9 @@ impl TelemetryGuard {
 
     fn end(&mut self, deadline: Duration) -> ShutdownReport {
         let until = Instant::now() + deadline;
+        if let Some(stacks) = &self.hub.stacks {
+            stacks.flush(deadline / 4);
+        }
         self.stop.store(true, Ordering::Release);
         if let Some(drain) = self.drain.take() {
             drain.thread().unpark();
@@ -195,11 +213,12 @@ impl TelemetryGuard {
         if let Some(mirror) = &self.hub.mirror {
             mirror.flush(until.saturating_duration_since(Instant::now()).max(Duration::from_millis(50)));
         }
+        crash::dismiss();
         let progress = self.hub.outbox.as_ref().map(|outbox| outbox.progress());
-        ShutdownReport {
-            acknowledged: progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0),
-            unsent_records: progress.map_or(0, |p| p.unsent_records as u64),
-        }
+        let acknowledged = progress.is_none_or(|p| p.all_handed && p.unacked_batches == 0);
+        // A sidecar that was there and is away may come back for it.
+        self.hub.seats.tables.end(!acknowledged && self.hub.status.was_connected());
+        ShutdownReport { acknowledged, unsent_records: progress.map_or(0, |p| p.unsent_records as u64) }
     }
 }
 

@@ -47,6 +47,8 @@ struct State {
     accounts: Accounts,
     dropped: [u64; KINDS * REASONS],
     sent: [u64; KINDS],
+    /// Records in batches that the sidecar has refused.
+    rejected_records: u64,
     closing: bool,
 }
 
@@ -62,6 +64,8 @@ struct Chunk {
 struct Sent {
     sequence: u64,
     records: usize,
+    /// The sidecar refused it, and will acknowledge it so that it goes.
+    rejected: bool,
     message: Bytes,
 }
 
@@ -120,6 +124,22 @@ impl Outbox {
     /// Forgets every batch up to `sequence`.
     pub(crate) fn ack(&self, sequence: u64) {
         self.state().ack(sequence);
+    }
+
+    /// The sidecar refused a batch for good. The sidecar counts its records as dropped; here they only show in health.
+    pub(crate) fn reject(&self, sequence: u64) {
+        let mut state = self.state();
+        let Some(sent) = state.unacked.iter_mut().find(|sent| sent.sequence == sequence && !sent.rejected) else {
+            return;
+        };
+        sent.rejected = true;
+        let records = sent.records as u64;
+        state.rejected_records += records;
+    }
+
+    /// Records in batches that the sidecar has refused.
+    pub(crate) fn rejected_records(&self) -> u64 {
+        self.state().rejected_records
     }
 
     /// A new connection: the sidecar has everything up to `last_sequence`, the rest is sent again.
@@ -221,7 +241,7 @@ impl State {
         let message = Bytes::from(message);
         self.unacked_bytes += message.len();
         self.unacked_records += chunk.records;
-        self.unacked.push_back(Sent { sequence, records: chunk.records, message: message.clone() });
+        self.unacked.push_back(Sent { sequence, records: chunk.records, rejected: false, message: message.clone() });
         self.handed += 1;
         message
     }

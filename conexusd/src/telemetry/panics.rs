@@ -7,11 +7,13 @@ use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 use std::time::Duration;
 
+use conexus_proto::scrub::scrubbed;
+
 use super::cell::{Level, ValueRef};
 use super::error::{ErrorReport, frames_of};
 use super::line::{LineWriter, LogFormat};
 use super::mirror::unix_nanos_now;
-use super::{Telemetry, context};
+use super::{Telemetry, context, crash};
 
 /// How long a panicking thread waits for its line to be written.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(200);
@@ -36,6 +38,7 @@ fn report(telemetry: &Telemetry, info: &PanicHookInfo<'_>) {
         error = error.in_trace(context);
     }
     telemetry.error(error);
+    crash::note_panic(&thread, &place, &scrubbed(message));
     match &telemetry.hub.mirror {
         Some(mirror) => {
             let trace = current.map(|context| (context.trace_id, context.span_id));
@@ -62,7 +65,8 @@ fn panic_line(
     trace: Option<(super::TraceId, u64)>,
 ) -> String {
     let mut out = String::new();
-    let text = format!("panicked: {message}");
+    let text = scrubbed(message);
+    let text = format!("panicked: {text}");
     let mut line = LineWriter::begin(&mut out, format, unix_nanos_now(), Level::Error, "conexusd::panic", &text);
     line.field("error", ValueRef::Text("panic"));
     line.field("location", ValueRef::Text(place));

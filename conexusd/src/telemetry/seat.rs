@@ -12,12 +12,12 @@ use conexus_proto::facts::{Addition, DropReason, RecordKind};
 use super::cell::Cell;
 use super::ids::Random;
 use super::ring::{Ring, Rings};
-use super::slots::{Table, Tables};
+use super::slots::{TableRef, Tables};
 
 /// What one thread owns while it lives.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    pub(crate) table: Arc<Table>,
+    pub(crate) table: TableRef,
     pub(crate) random: Random,
     /// Opened with the first record.
     ring: Option<Ring>,
@@ -45,8 +45,14 @@ pub(crate) struct Seats {
 
 impl Seats {
     /// Seats whose rings have `ring_cells` cells.
+    #[cfg(test)]
     pub(crate) fn new(ring_cells: usize) -> Self {
-        Self { tables: Tables::default(), rings: Rings::new(ring_cells), free: Mutex::default() }
+        Self::with_tables(ring_cells, Tables::default())
+    }
+
+    /// The same, with tables of the caller's.
+    pub(crate) fn with_tables(ring_cells: usize, tables: Tables) -> Self {
+        Self { tables, rings: Rings::new(ring_cells), free: Mutex::default() }
     }
 
     fn take(&self) -> Seat {

@@ -3,24 +3,33 @@
 //! A [`Table`] has one cell for each cell of `facts` and is written by one thread at a time: the thread that leased it.
 //! A thread that ends hands its table to the next; no table is ever zeroed or freed, so sums over all tables never step back.
 
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conexus_proto::facts::{Addition, BUCKETS, CELLS, DropReason, Fact, Gauge, RecordKind};
+use conexus_proto::slots::TABLE_BYTES;
+use memmap2::MmapRaw;
+
+use super::shared::{Shared, SharedError};
 
 /// How many kinds of records there are.
 pub(crate) const KINDS: usize = RecordKind::ALL.len();
 /// How many reasons to drop a record there are.
 pub(crate) const REASONS: usize = DropReason::ALL.len();
 
-/// The cells of one thread. Aligned so that two threads' tables share no cache line.
+/// The cells of one thread. Aligned so that two threads' tables share no cache line. Laid out as the sidecar reads it after
+/// this process has died.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct Table {
     cells: [AtomicU64; CELLS],
     emitted: [AtomicU64; KINDS],
     dropped: [AtomicU64; KINDS * REASONS],
 }
+
+const _: () = assert!(size_of::<Table>() == TABLE_BYTES);
 
 impl Table {
     fn new() -> Self {
@@ -60,23 +69,102 @@ impl Table {
 /// an effect also see what the thread counted before it; on x86 it costs nothing.
 #[inline(always)]
 fn bump(cell: &AtomicU64, amount: u64) {
-    cell.store(cell.load(std::sync::atomic::Ordering::Relaxed).wrapping_add(amount), Release);
+    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
+}
+
+/// A table, and its memory for as long as anybody refers to it.
+#[derive(Clone, Debug)]
+pub(crate) struct TableRef {
+    table: NonNull<Table>,
+    _memory: Memory,
+}
+
+#[derive(Clone, Debug)]
+#[allow(dead_code, reason = "held, not read")]
+enum Memory {
+    Private(Arc<Table>),
+    Mapped(Arc<MmapRaw>),
+}
+
+// SAFETY: a table is atomics only, so it may be referred to and dropped from any thread, and so may its memory.
+unsafe impl Send for TableRef {}
+// SAFETY: as above.
+unsafe impl Sync for TableRef {}
+
+impl Deref for TableRef {
+    type Target = Table;
+
+    #[inline(always)]
+    fn deref(&self) -> &Table {
+        // SAFETY: `_memory` keeps the table where it is. Memory of a file begins as zeros, which are a valid table, is
+        // aligned because a segment begins at a page and tables are a multiple of their alignment apart, and this process
+        // accesses it through `Table` only.
+        unsafe { self.table.as_ref() }
+    }
+}
+
+impl TableRef {
+    fn private() -> Self {
+        let memory = Arc::new(Table::new());
+        Self { table: NonNull::from(&*memory), _memory: Memory::Private(memory) }
+    }
 }
 
 /// Every table that was ever leased.
 #[derive(Debug, Default)]
-pub(crate) struct Tables(Mutex<Vec<Arc<Table>>>);
+pub(crate) struct Tables {
+    opened: Mutex<Opened>,
+    private: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Opened {
+    tables: Vec<TableRef>,
+    shared: Option<Shared>,
+}
 
 impl Tables {
+    /// Tables in memory that outlives the process, or, where there is none, in its own.
+    pub(crate) fn shared(shared: Result<Shared, SharedError>) -> Self {
+        let (shared, private) = match shared {
+            Ok(shared) => (Some(shared), None),
+            Err(error) => {
+                let source = std::error::Error::source(&error).map_or(String::new(), |source| format!(": {source}"));
+                (None, Some(format!("{error}{source}")))
+            }
+        };
+        Self { opened: Mutex::new(Opened { tables: Vec::new(), shared }), private }
+    }
+
+    /// Why the tables do not outlive the process, if they were to.
+    pub(crate) fn private(&self) -> Option<&str> {
+        self.private.as_deref()
+    }
+
     /// A new table, counted in every sum from now on.
-    pub(crate) fn open(&self) -> Arc<Table> {
-        let table = Arc::new(Table::new());
-        self.lock().push(Arc::clone(&table));
+    pub(crate) fn open(&self) -> TableRef {
+        let mut opened = self.lock();
+        let table = opened.open();
+        opened.tables.push(table.clone());
         table
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Table>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Tells in the shared memory, if there is one, that the process lives. For the drain, now and then.
+    pub(crate) fn touch(&self) {
+        if let Some(shared) = &self.lock().shared {
+            shared.touch();
+        }
+    }
+
+    /// The process ends by itself. `read`: a sidecar has still to read what was counted.
+    pub(crate) fn end(&self, read: bool) {
+        if let Some(shared) = &self.lock().shared {
+            shared.end(read);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Opened> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The sums of all cells over all tables.
@@ -84,11 +172,11 @@ impl Tables {
     /// Cells are read from the last to the first: a request's end stands behind its start, so whoever subtracts one
     /// from the other never finds more ends than starts.
     pub(crate) fn cells(&self) -> Vec<u64> {
-        let tables = self.lock();
+        let tables = &self.lock().tables;
         let mut sums = vec![0_u64; CELLS];
         for (i, sum) in sums.iter_mut().enumerate().rev() {
-            for table in tables.iter() {
-                *sum = sum.wrapping_add(table.cells[i].load(Acquire));
+            for table in tables {
+                *sum = sum.wrapping_add(table.cells[i].load(Ordering::Acquire));
             }
         }
         sums
@@ -96,19 +184,33 @@ impl Tables {
 
     /// Records emitted and dropped on all threads. Drops are read first: every drop seen is also seen as emitted.
     pub(crate) fn accounts(&self) -> Accounts {
-        let tables = self.lock();
+        let tables = &self.lock().tables;
         let mut accounts = Accounts::default();
-        for table in tables.iter() {
+        for table in tables {
             for (sum, cell) in accounts.dropped.iter_mut().zip(&table.dropped) {
-                *sum = sum.wrapping_add(cell.load(Acquire));
+                *sum = sum.wrapping_add(cell.load(Ordering::Acquire));
             }
         }
-        for table in tables.iter() {
+        for table in tables {
             for (sum, cell) in accounts.emitted.iter_mut().zip(&table.emitted) {
-                *sum = sum.wrapping_add(cell.load(Acquire));
+                *sum = sum.wrapping_add(cell.load(Ordering::Acquire));
             }
         }
         accounts
+    }
+}
+
+impl Opened {
+    fn open(&mut self) -> TableRef {
+        let Some(shared) = &mut self.shared else { return TableRef::private() };
+        match shared.open_table() {
+            Ok((table, memory)) => TableRef { table, _memory: Memory::Mapped(memory) },
+            Err(error) => {
+                shared.set_incomplete();
+                tracing::warn!(%error, "no shared memory for one more thread's counts: a killed core loses its last ones");
+                TableRef::private()
+            }
+        }
     }
 }
 

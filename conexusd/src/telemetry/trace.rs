@@ -10,7 +10,7 @@ use std::sync::Arc;
 use conexus_proto::facts::{Addition, Fact, TraceDecision};
 
 use super::cell::{
-    ATTRIBUTE_BYTES_MAX, AttributeValue, Cell, FAILED, OPEN, REMOTE_PARENT, ROOT, SpanKind, cut, push_attribute,
+    ATTRIBUTE_BYTES_MAX, AttributeValue, Cell, FAILED, OPEN, REMOTE_PARENT, ROOT, SpanKind, push_attribute,
     push_message,
 };
 use super::clock::Tick;
@@ -161,7 +161,7 @@ impl Trace {
         }
     }
 
-    /// Sets an attribute of a span. Text is copied and cut at 256 bytes.
+    /// Sets an attribute of a span. Text is copied without its secrets and cut at 256 bytes.
     #[inline]
     pub fn set<'a>(&mut self, span: SpanRef, key: &'static str, value: impl Into<AttributeValue<'a>>) {
         let enabled = self.telemetry.hub.tracing_enabled;
@@ -173,13 +173,24 @@ impl Trace {
 
     /// Adds an event to a span, at this moment: a retry, a cache hit, a truncation.
     pub fn event(&mut self, span: SpanRef, name: &'static str, attributes: &[(&'static str, AttributeValue<'_>)]) {
+        self.event_at(span, name, Tick::now(), attributes);
+    }
+
+    /// Adds an event that happened at a moment already known.
+    pub fn event_at(
+        &mut self,
+        span: SpanRef,
+        name: &'static str,
+        at: Tick,
+        attributes: &[(&'static str, AttributeValue<'_>)],
+    ) {
         let enabled = self.telemetry.hub.tracing_enabled;
         let buffer = self.buffer();
         if !enabled || !buffer.has_room(span) {
             return;
         }
         let event = buffer.cells.len() as u32;
-        buffer.cells.push(Cell::Event { owner: span.at, name, at: Tick::now() });
+        buffer.cells.push(Cell::Event { owner: span.at, name, at });
         for (key, value) in attributes {
             push_attribute(&mut buffer.cells, event, key, value.clone(), ATTRIBUTE_BYTES_MAX);
         }
@@ -201,7 +212,7 @@ impl Trace {
             *flags |= FAILED;
         }
         if buffer.has_room(span) {
-            push_message(&mut buffer.cells, span.at, cut(message, ATTRIBUTE_BYTES_MAX));
+            push_message(&mut buffer.cells, span.at, message, ATTRIBUTE_BYTES_MAX);
         }
     }
 

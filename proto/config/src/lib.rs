@@ -44,7 +44,7 @@ pub use paths::Paths;
 pub use reference::reference_markdown;
 pub use schema::schema;
 pub use secret::{Secret, Token};
-pub use settings::{Config, LogFormat, LogLevel, LogRotation, Provider, TracingProtocol, keys};
+pub use settings::{Config, LogFormat, LogLevel, LogRotation, Provider, SearchMethod, TracingProtocol, keys};
 pub use socket_dir::{SocketDirError, check_socket_dir, prepare_socket_dir};
 pub use url::{Dsn, HttpUrl};
 

@@ -113,6 +113,22 @@ choice! {
 }
 
 choice! {
+    /// What a search's order is made from.
+    SearchMethod {
+        /// Words and vectors, fused, then ranked by all evidence.
+        Full = "full",
+        /// The same without vectors.
+        FullWithoutVectors = "full_without_vectors",
+        /// Words and vectors, fused by their ranks alone.
+        Fused = "fused",
+        /// BM25 alone.
+        Words = "words",
+        /// Vectors alone.
+        Vectors = "vectors",
+    }
+}
+
+choice! {
     /// How a log line is written.
     LogFormat {
         /// One JSON object a line.
@@ -212,7 +228,7 @@ settings! {
         batch_size: usize = Kind::Integer { min: 1, max: 2_048 }, Is("64");
         /// Vectors kept in memory for texts seen before; 0 keeps none.
         cache_size: usize = Kind::Integer { min: 0, max: 100_000_000 }, Is("100000");
-        /// Keep vectors in the database too, so that a rebuilt index embeds only what changed.
+        /// Reuse the vectors that the index holds. Without it a changed or rebuilt file is embedded whole, but for what is in memory.
         persistent_cache: bool = Kind::Switch, Is("true");
     }
 
@@ -224,6 +240,8 @@ settings! {
         cache_entries: usize = Kind::Integer { min: 0, max: 1_000_000 }, Is("1000");
         /// The most tokens that one answer may hold; without it an answer is as long as its results.
         max_tokens: Option<usize> = Kind::Integer { min: 100, max: 1_000_000 }, Unset, example "8000";
+        /// What the order is made from: `full` is best; the others leave parts out, to see what each is worth.
+        method: SearchMethod = Kind::Choice(SearchMethod::WORDS), Is("full");
     }
 
     /// Who may call the MCP endpoint over HTTP.
@@ -334,9 +352,9 @@ settings! {
 
     /// Profiles for a fault hunt, on loopback only.
     Debug at "observability.debug" {
-        /// Serve pprof profiles.
+        /// Serve CPU and heap profiles in pprof's format.
         enabled: bool = Kind::Switch, Is("false");
-        /// Port of the profiles on loopback; 0 takes any free port.
+        /// Port of conexusd's profiles on loopback, the next one is the sidecar's; 0 takes any free port.
         port: u16 = PORT, Is("6060");
     }
 }

@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use conexus_proto::facts::{Family, Gauge, HISTOGRAM_CELLS, Label, Method, Status};
+use conexus_proto::facts::{DropReason, Family, Gauge, HISTOGRAM_CELLS, Label, Method, Status};
+use conexus_proto::slots::Remains;
 use conexus_proto::v1;
 use tokio::sync::watch;
 
 use super::{CoreInfo, CoreView, GAUGES_AFTER_LOSS, Progress};
 use crate::aggregate::store::Row;
-use crate::aggregate::tally::{CORE_CPU_MICROS, CORE_DROPPED, DROPS, EMITTED, KINDS, Reason, SENT};
+use crate::aggregate::tally::{CORE_CPU_MICROS, CORE_DROPPED, DROPS, EMITTED, KINDS, REFUSED, Reason, SENT};
 use crate::ingest::admit::{Admitted, Rejection};
 
 /// One life of a core, from its first `Hello` to its end.
@@ -23,6 +24,8 @@ pub(super) struct Epoch {
     pub(super) fresh_link: bool,
     // The last batch was refused: the next one's accounting has no predecessor to be compared with.
     pub(super) resync: bool,
+    // It is dead, and what it had counted last is on disk.
+    pub(super) buried: bool,
     pub(super) gauges: Vec<Option<f64>>,
     pub(super) snapshot_unix_nanos: Option<i64>,
     pub(super) visible_unix_nanos: Option<i64>,
@@ -31,6 +34,7 @@ pub(super) struct Epoch {
 
 impl Epoch {
     pub(super) fn away(row: Row, now: Instant) -> Self {
+        let buried = row.dead;
         let progress = watch::Sender::new(Progress { sequence: row.sequence, ..Progress::default() });
         Self {
             info: None,
@@ -40,6 +44,7 @@ impl Epoch {
             away_since: now,
             fresh_link: false,
             resync: false,
+            buried,
             gauges: Vec::new(),
             snapshot_unix_nanos: None,
             visible_unix_nanos: None,
@@ -68,11 +73,48 @@ impl Epoch {
         }
         if let Some(accounting) = &batch.accounting {
             let slots = self.row.tally.slots_mut();
+            if self.resync {
+                // What was sent in refused batches that nobody could count came in none that was taken.
+                for (kind, taken) in batch.records.into_iter().enumerate() {
+                    slots[REFUSED + kind] += accounting.sent[kind] - slots[SENT + kind] - taken;
+                }
+            }
             slots[EMITTED..EMITTED + KINDS].copy_from_slice(&accounting.emitted);
             slots[CORE_DROPPED..CORE_DROPPED + DROPS].copy_from_slice(&accounting.dropped);
             slots[SENT..SENT + KINDS].copy_from_slice(&accounting.sent);
         }
         Ok(())
+    }
+
+    /// Takes the last word of a core that will never speak again.
+    pub(super) fn die(&mut self, remains: &Remains, now: Instant) {
+        let slots = self.row.tally.slots_mut();
+        let mut raise = |first: usize, values: &[u64]| {
+            for (slot, value) in slots[first..].iter_mut().zip(values) {
+                *slot = (*slot).max(*value);
+            }
+        };
+        raise(0, &remains.cells);
+        raise(EMITTED, &remains.emitted);
+        raise(CORE_DROPPED, &remains.dropped);
+        (self.row.dead, self.dirty) = (true, true);
+        let unexplained = !remains.ended && self.row.serving;
+        if unexplained && !self.row.lost {
+            // It died while nobody was connected.
+            self.away_since = now;
+        }
+        self.row.lost = unexplained;
+    }
+
+    /// Records that were neither taken nor dropped when the epoch ends are gone.
+    pub(super) fn write_off(&mut self) {
+        let reasons = DROPS / KINDS;
+        let slots = self.row.tally.slots_mut();
+        for kind in 0..KINDS {
+            let dropped = CORE_DROPPED + kind * reasons;
+            let told = slots[SENT + kind] + slots[dropped..dropped + reasons].iter().sum::<u64>();
+            slots[dropped + DropReason::Shutdown as usize] += slots[EMITTED + kind].saturating_sub(told);
+        }
     }
 
     fn check_accounting(

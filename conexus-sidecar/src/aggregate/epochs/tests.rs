@@ -1,9 +1,9 @@
 use conexus_proto::facts::{Addition, FAMILIES, Fact, SkipReason};
-use conexus_proto::facts::{Gauge, Label, Method, Status};
+use conexus_proto::facts::{CELLS, DropReason, Gauge, Label, Method, RecordKind, Status};
 use conexus_proto::v1::{self, record};
 
 use super::*;
-use crate::aggregate::tally::DROPS;
+use crate::aggregate::tally::{CORE_DROPPED, DROPS, EMITTED};
 use crate::ingest::admit;
 
 mod model;
@@ -35,6 +35,21 @@ pub(super) fn batch(sequence: u64, records: u64, sent: u64, value: Option<u64>) 
         }),
         accounting: Some(v1::Accounting { emitted: vec![0, sent, 0], dropped: vec![0; DROPS], sent: vec![0, sent, 0] }),
     }
+}
+
+/// What a killed core that had counted `value` and emitted `emitted` log lines left behind.
+pub(super) fn remains(epoch: u64, value: u64, emitted: u64) -> Remains {
+    let mut remains = Remains {
+        epoch,
+        serving: true,
+        ended: false,
+        incomplete: false,
+        cells: vec![0; CELLS],
+        emitted: [0, emitted, 0],
+        dropped: [0; DROPS],
+    };
+    remains.cells[cell()] = value;
+    remains
 }
 
 fn take(ledger: &mut Ledger, link: &Link, batch: &v1::Batch) -> Result<Taken, Rejection> {
@@ -228,6 +243,8 @@ fn lost_epochs_are_bounded_in_number_and_time() {
         ledger.lost(&link, true, now + Duration::from_millis(epoch));
     }
     ledger.tick(now + Duration::from_secs(1));
+    assert_eq!(ledger.cores(now).len(), LOST_MAX + 10, "they may still come back");
+    ledger.tick(now + CRASH_AFTER + Duration::from_secs(1));
     assert_eq!(ledger.cores(now).len(), LOST_MAX);
     assert_eq!(ledger.cores(now)[0].epoch, 11, "the one lost first ends first");
     ledger.tick(now + RETURN_WITHIN + Duration::from_secs(1));
@@ -300,4 +317,76 @@ fn the_age_of_what_is_shown_is_that_of_the_last_commit() {
     assert_eq!(ledger.cores(now)[0].visible_unix_nanos, None);
     commit(&mut ledger);
     assert_eq!(ledger.cores(now)[0].visible_unix_nanos, Some(1));
+}
+
+#[test]
+fn a_killed_core_loses_nothing_that_it_counted_and_its_lost_records_are_told() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 2, 2, Some(5))).unwrap();
+    commit(&mut ledger);
+    let grave = remains(1, 9, 12);
+    assert_eq!(ledger.bury(&grave, now), Burial::Connected, "its stream is not known to have ended");
+    ledger.lost(&link, true, now);
+    assert_eq!(ledger.bury(&grave, now), Burial::Taken);
+    assert_eq!(ledger.visible()[cell()], 5, "not on disk yet");
+    commit(&mut ledger);
+    assert_eq!(ledger.visible()[cell()], 9);
+    assert_eq!(ledger.bury(&grave, now), Burial::Done);
+    // Its crash is still told in its time, and then it is closed: nothing of it can come again.
+    assert!(ledger.tick(now + Duration::from_secs(4)).is_empty());
+    assert_eq!(ledger.tick(now + Duration::from_secs(5)).len(), 1);
+    assert!(ledger.tick(now + Duration::from_secs(6)).is_empty());
+    commit(&mut ledger);
+    assert!(matches!(ledger.connect(1, serving(), now), Err(ConnectError::Ended(1))));
+    let lost = CORE_DROPPED + RecordKind::Log as usize * (DROPS / KINDS) + DropReason::Shutdown as usize;
+    let visible = ledger.visible();
+    assert_eq!((visible[cell()], visible[CRASHES]), (9, 1));
+    assert_eq!((visible[EMITTED + 1], visible[SENT + 1], visible[lost]), (12, 2, 10), "emitted = received + dropped");
+    assert_eq!(ledger.bury(&grave, now), Burial::Done);
+}
+
+#[test]
+fn a_core_that_ended_by_itself_or_was_never_met_is_counted_and_is_no_crash() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    ledger.lost(&link, true, now);
+    assert_eq!(ledger.bury(&Remains { ended: true, ..remains(1, 6, 0) }, now), Burial::Taken);
+    assert_eq!(ledger.bury(&remains(2, 100, 0), now), Burial::Taken);
+    for seconds in [0, 10] {
+        assert!(ledger.tick(now + Duration::from_secs(seconds)).is_empty());
+        commit(&mut ledger);
+    }
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[CRASHES]), (106, 0));
+    assert_eq!(ledger.cores(now).len(), 0);
+}
+
+#[test]
+fn a_core_that_died_while_the_sidecar_was_away_is_a_crash_of_now() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    let changes = ledger.changes().unwrap();
+    let rows = changes.writes.rows.iter().cloned().collect();
+    let mut ledger = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
+    let later = now + Duration::from_secs(60);
+    assert_eq!(ledger.bury(&remains(1, 8, 0), later), Burial::Taken);
+    assert!(ledger.tick(later).is_empty());
+    assert_eq!(ledger.tick(later + CRASH_AFTER).len(), 1);
+}
+
+#[test]
+fn a_sidecar_that_starts_again_among_many_dead_keeps_the_place_of_the_living() {
+    let (mut ledger, now) = start();
+    for epoch in 1..=LOST_MAX as u64 + 40 {
+        assert_eq!(ledger.bury(&remains(epoch * 2, 1, 0), now), Burial::Taken);
+    }
+    let link = ledger.connect(1, serving(), now).unwrap();
+    take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
+    let rows = ledger.changes().unwrap().writes.rows.into_iter().collect();
+    let mut ledger = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
+    ledger.tick(now);
+    ledger.connect(1, serving(), now).expect("it has come back at once");
+    assert_eq!(ledger.cores(now).len(), 1, "the dead have nothing to wait for");
 }

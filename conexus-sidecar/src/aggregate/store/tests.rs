@@ -2,7 +2,7 @@ use super::*;
 use crate::aggregate::tally::{BATCHES, CRASHES};
 
 fn row(sequence: u64) -> Row {
-    let mut row = Row { sequence, serving: true, lost: true, ..Row::default() };
+    let mut row = Row { sequence, serving: true, lost: true, dead: true, ..Row::default() };
     row.tally[3] = sequence * 10;
     row
 }

@@ -6,6 +6,7 @@
 
 use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
 use super::{Chunk, Kind};
+use crate::ablation::{Signal, off};
 
 /// Sizes in bytes.
 pub(super) struct Sizes {
@@ -19,6 +20,23 @@ pub(super) struct Sizes {
     pub(super) alone: usize,
     /// Below this size nothing stands alone.
     pub(super) tiny: usize,
+}
+
+impl Sizes {
+    /// Half or twice of it all where that is measured.
+    pub(super) fn ablated(self) -> Self {
+        let (by, over) = match (off(Signal::HalfChunks), off(Signal::DoubleChunks)) {
+            (true, _) => (1, 2),
+            (_, true) => (2, 1),
+            _ => return self,
+        };
+        Self {
+            target: self.target * by / over,
+            whole: self.whole * by / over,
+            definition: self.definition * by / over,
+            ..self
+        }
+    }
 }
 
 /// Source code: whole functions are what readers want, and chunks of 750 to 1,500 bytes are found best.

@@ -9,6 +9,7 @@ use super::Kind;
 use super::grammar::{Found, Grammar, Place, Reader, Rule, Site};
 use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
 use super::split::text_cost;
+use crate::ablation::{Signal, off};
 
 /// An open node.
 #[derive(Clone, Copy)]
@@ -176,7 +177,7 @@ impl<'a> Walk<'a> {
         let signature = self.signature_of(node, found);
         let start = self.lines.line_of(signature.0 as usize).clamp(first, last);
         self.lead[first] = Lead::No;
-        let lead = self.lead_of(first);
+        let lead = if off(Signal::DocComments) { first } else { self.lead_of(first) };
         let kind = match found.kind {
             Kind::Function if frame.place == Place::Member => Kind::Method,
             kind => kind,

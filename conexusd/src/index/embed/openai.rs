@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use conexus_proto::facts::{EmbeddingError, Fact, Gauge, Provider};
 
-use super::{Document, EmbedError, Embedder, normalize};
-use crate::telemetry::Telemetry;
+use super::{Document, Effort, EmbedError, Embedder, Remote, Retry, normalize};
+use crate::telemetry::{Telemetry, Tick};
 
 mod address;
 mod client;
@@ -120,7 +120,8 @@ impl OpenAiEmbedder {
 
     /// The length of the vectors that the server gives.
     fn probe(&self) -> Result<usize, EmbedError> {
-        let vectors = self.request(&["dimensions"], self.query_patience(), &|| false).map_err(|error| EmbedError {
+        let ask = self.request(&["dimensions"], self.query_patience(), &|| false, &mut Effort::default());
+        let vectors = ask.map_err(|error| EmbedError {
             message: format!("{} (asked because embedding.dimensions is not set)", error.message),
             ..error
         })?;
@@ -141,8 +142,9 @@ impl OpenAiEmbedder {
         texts: &[&str],
         patience: Patience,
         cancelled: &dyn Fn() -> bool,
+        effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let mut vectors = self.request(texts, patience, cancelled)?;
+        let mut vectors = self.request(texts, patience, cancelled, effort)?;
         if let Some(other) = vectors.iter().map(Vec::len).find(|&length| length != self.dimensions) {
             let message = format!(
                 "{} gives vectors of {other} dimensions with the model {:?}, {} are expected (embedding.dimensions)",
@@ -162,6 +164,7 @@ impl OpenAiEmbedder {
         texts: &[&str],
         patience: Patience,
         cancelled: &dyn Fn() -> bool,
+        effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         self.telemetry.set(Gauge::EmbeddingBatchSize, texts.len() as f64);
         let mut tries = 0;
@@ -180,8 +183,13 @@ impl OpenAiEmbedder {
             };
             tries += 1;
             match patience.wait(tries, &failure) {
-                Some(wait) if retry::sleep(wait, cancelled) => {}
-                Some(_) => return Err(self.cancelled()),
+                Some(wait) => {
+                    let wait_ms = wait.as_millis() as u64;
+                    effort.retries.push(Retry { at: Tick::now(), error: failure.class, wait_ms });
+                    if !retry::sleep(wait, cancelled) {
+                        return Err(self.cancelled());
+                    }
+                }
                 None => return Err(self.failed(failure.into_error(tries))),
             }
         }
@@ -218,13 +226,14 @@ impl Embedder for OpenAiEmbedder {
         &self,
         documents: &[Document<'_>],
         cancelled: &dyn Fn() -> bool,
+        effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let texts: Vec<&str> = documents.iter().map(|document| sendable(document.text)).collect();
         let mut vectors = Vec::with_capacity(texts.len());
         let mut rest = &texts[..];
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(rest, self.batch_size));
-            vectors.extend(self.batch(batch, self.document_patience(), cancelled)?);
+            vectors.extend(self.batch(batch, self.document_patience(), cancelled, effort)?);
             rest = after;
         }
         Ok(vectors)
@@ -238,8 +247,13 @@ impl Embedder for OpenAiEmbedder {
         0.0
     }
 
-    fn embed_query(&self, query: &str) -> Result<Vec<f32>, EmbedError> {
-        Ok(self.batch(&[sendable(query)], self.query_patience(), &|| false)?.remove(0))
+    fn embed_query_noting(&self, query: &str, effort: &mut Effort) -> Result<Vec<f32>, EmbedError> {
+        Ok(self.batch(&[sendable(query)], self.query_patience(), &|| false, effort)?.remove(0))
+    }
+
+    fn remote(&self) -> Option<Remote<'_>> {
+        let (host, port) = self.client.server();
+        Some(Remote { host, port, model: self.client.model() })
     }
 }
 

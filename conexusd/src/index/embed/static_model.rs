@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use conexus_proto::facts::{EmbeddingError, Fact, Gauge, Provider};
 
-use super::{Document, EmbedError, Embedder, normalize};
+use super::{Document, Effort, EmbedError, Embedder, normalize};
 use crate::telemetry::Telemetry;
 
 mod file;
@@ -130,6 +130,7 @@ impl Embedder for StaticEmbedder {
         &self,
         documents: &[Document<'_>],
         _cancelled: &dyn Fn() -> bool,
+        _effort: &mut Effort,
     ) -> Result<Vec<Vec<f32>>, EmbedError> {
         let start = Instant::now();
         let weights = &self.model.document_weights;
@@ -149,7 +150,7 @@ impl Embedder for StaticEmbedder {
         PATH_WEIGHT
     }
 
-    fn embed_query(&self, query: &str) -> Result<Vec<f32>, EmbedError> {
+    fn embed_query_noting(&self, query: &str, _effort: &mut Effort) -> Result<Vec<f32>, EmbedError> {
         let start = Instant::now();
         let vector = self.with_bag(|bag| self.vector(query, &self.model.query_weights, bag));
         self.telemetry.emit(Fact::EmbeddingGenerated { provider: Provider::Static, nanos: nanos_since(start) });

@@ -1,7 +1,7 @@
 //! Prepare: files that were read in, everything that the writer needs of them out: vectors, rows, documents.
 //!
-//! A chunk's vector comes from, in this order: the store, under the same content; the version of the file that is
-//! being replaced, for a chunk of equal text; the recent past of this run; the embedder.
+//! A chunk's vector comes from, in this order: the store (unless the configuration says no), under the same content; the version of
+//! the file that is being replaced, for a chunk of equal text; the recent past of this run; the embedder.
 
 use std::sync::Mutex;
 
@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 
 use crate::index::chunk::Chunk;
 use crate::index::derive::{Derived, Source, derive, display_path};
-use crate::index::embed::{Document, Embedder};
+use crate::index::embed::{Document, Effort, EmbedError, Embedder};
 use crate::index::lexical::Fields;
 use crate::index::quantize::quantize;
 use crate::index::run::{RunControl, lock};
@@ -41,6 +41,8 @@ pub(crate) struct Vectorizer<'a> {
     pub(super) store: &'a Store,
     pub(super) embedder: &'a dyn Embedder,
     pub(super) recent: &'a Recent,
+    /// Look in the store too.
+    pub(super) reuse: bool,
     pub(super) telemetry: &'a Telemetry,
     pub(super) control: &'a RunControl,
 }
@@ -93,7 +95,7 @@ struct Pending {
 }
 
 /// How a file of a group ended.
-pub(crate) type Vectored = (ReadFile, Result<(Vec<i8>, u64), String>);
+pub(crate) type Vectored = (ReadFile, Result<(Vec<i8>, u64), EmbedError>);
 
 impl Group {
     /// Chunks that are to be embedded.
@@ -108,10 +110,10 @@ impl Group {
         self.files.push(pending);
     }
 
-    /// Embeds what is missing. A failure costs the files of the batch that failed, no others.
-    pub(crate) fn finish(self, vectorizer: &Vectorizer<'_>) -> Vec<Vectored> {
+    /// Embeds what is missing. A failure costs the files of the batch that failed, no others. `effort` learns what it took.
+    pub(crate) fn finish(self, vectorizer: &Vectorizer<'_>, effort: &mut Effort) -> Vec<Vectored> {
         let mut files = self.files;
-        let errors = vectorizer.embed(&mut files);
+        let errors = vectorizer.embed(&mut files, effort);
         let ended = files.into_iter().zip(errors).map(|(pending, error)| {
             let embedded = pending.missing.len() as u64;
             (pending.file, error.map_or(Ok((pending.vectors, embedded)), Err))
@@ -129,7 +131,7 @@ impl Vectorizer<'_> {
             chunks.iter().enumerate().map(|(i, chunk)| (i, text_key(text_of(&file.text, chunk)))).collect();
         let total = missing.len();
         for key in [Some(file.key), file.old.map(|old| old.content)].into_iter().flatten() {
-            if !missing.is_empty() {
+            if self.reuse && !missing.is_empty() {
                 let known = self.stored(&key, dimensions).unwrap_or_default();
                 take(&mut missing, &mut vectors, dimensions, |text| known.get(text).cloned());
             }
@@ -153,13 +155,13 @@ impl Vectorizer<'_> {
     }
 
     /// Embeds what is missing; for each file, why it failed, if it did.
-    fn embed(&self, files: &mut [Pending]) -> Vec<Option<String>> {
+    fn embed(&self, files: &mut [Pending], effort: &mut Effort) -> Vec<Option<EmbedError>> {
         let dimensions = self.embedder.dimensions();
         let mut errors = vec![None; files.len()];
         let wanted: Vec<(usize, usize)> =
             files.iter().enumerate().flat_map(|(f, file)| (0..file.missing.len()).map(move |m| (f, m))).collect();
         for batch in wanted.chunks(self.embedder.batch_size().max(1)) {
-            match self.embed_batch(files, batch) {
+            match self.embed_batch(files, batch, effort) {
                 Ok(made) => {
                     for (&(f, m), vector) in batch.iter().zip(made) {
                         let (chunk, key) = files[f].missing[m];
@@ -167,13 +169,18 @@ impl Vectorizer<'_> {
                         self.recent.insert(key, vector);
                     }
                 }
-                Err(message) => batch.iter().for_each(|&(f, _)| errors[f] = Some(message.clone())),
+                Err(error) => batch.iter().for_each(|&(f, _)| errors[f] = Some(error.clone())),
             }
         }
         errors
     }
 
-    fn embed_batch(&self, files: &[Pending], batch: &[(usize, usize)]) -> Result<Vec<Box<[i8]>>, String> {
+    fn embed_batch(
+        &self,
+        files: &[Pending],
+        batch: &[(usize, usize)],
+        effort: &mut Effort,
+    ) -> Result<Vec<Box<[i8]>>, EmbedError> {
         let paths: FxHashMap<usize, String> =
             batch.iter().map(|&(f, _)| f).map(|f| (f, display_path(&files[f].file.path).0)).collect();
         let documents: Vec<Document<'_>> = batch
@@ -184,12 +191,13 @@ impl Vectorizer<'_> {
             })
             .collect();
         let cancelled = || self.control.is_cancelled();
-        let made = self.embedder.embed_documents_unless(&documents, &cancelled).map_err(|error| error.message)?;
+        let made = self.embedder.embed_documents_unless(&documents, &cancelled, effort)?;
         let dimensions = self.embedder.dimensions();
         if made.len() != documents.len() || made.iter().any(|vector| vector.len() != dimensions) {
             let (provider, error) = (self.embedder.provider(), EmbeddingError::Dimension);
             self.telemetry.emit(Fact::EmbeddingFailed { provider, error });
-            return Err(format!("the embedder gave vectors that are not {} of {dimensions} values", documents.len()));
+            let message = format!("the embedder gave vectors that are not {} of {dimensions} values", documents.len());
+            return Err(EmbedError { class: error, message });
         }
         Ok(made.iter().map(|vector| quantize(vector)).collect())
     }

@@ -10,8 +10,9 @@ use super::budget::Loan;
 use super::prepare::{Group, Vectorizer, prepare};
 use super::read::{Job, ReadFile, Reading, read};
 use super::{Context, Outcome};
+use crate::index::embed::{self, Effort};
 use crate::index::store::record::Entry;
-use crate::telemetry::{Tick, Trace};
+use crate::telemetry::{AttributeValue, Tick, Trace};
 
 /// A file in memory costs about so many times its size: text, terms, vectors, rows.
 const BYTES_FACTOR: usize = 6;
@@ -65,6 +66,7 @@ impl Gathering {
         let mut trace = context.core.telemetry.trace("indexer.process_file");
         let root = trace.root();
         trace.link(root, context.span);
+        trace.set(root, "path", &*String::from_utf8_lossy(&job.path));
         let read = || read(&job, &context.core.store, context.filter.max_file_size(), context.anew);
         let reading = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Reading::Failed {
             error: FileError::Parse,
@@ -74,18 +76,22 @@ impl Gathering {
         let outcome = match reading {
             Reading::File(file) => {
                 trace.add(root, "indexer.chunk", root.start(), Tick::now());
-                trace.set(root, "path", &*String::from_utf8_lossy(&file.path));
-                trace.set(root, "language", file.language.name());
+                trace.set(root, "language", AttributeValue::Static(file.language.name()));
                 trace.set(root, "chunks", file.parsed.chunks.len());
                 self.loans.insert(file.path.clone(), (trace, loan));
                 self.group.add(*file, &vectorizer(context));
                 return true;
             }
-            Reading::Same(record) => Outcome::Entry(job.path, Entry::Indexed(record), SkipReason::Unchanged),
+            Reading::Same(record) => {
+                trace.set(root, "skipped", AttributeValue::Static(SkipReason::Unchanged.as_str()));
+                Outcome::Entry(job.path, Entry::Indexed(record), SkipReason::Unchanged)
+            }
             Reading::Skip(stat, reason) => {
+                trace.set(root, "skipped", AttributeValue::Static(reason.as_str()));
                 Outcome::Entry(job.path, Entry::Skipped { stat, reason: reason as u8 }, reason)
             }
             Reading::Unfit(reason) => {
+                trace.set(root, "skipped", AttributeValue::Static(reason.as_str()));
                 if reason == SkipReason::Ignored {
                     context.control.forget();
                 }
@@ -97,6 +103,7 @@ impl Gathering {
                 Outcome::Remove(job.path)
             }
             Reading::Failed { error, message, remove } => {
+                trace.set(root, "error", AttributeValue::Static(error.as_str()));
                 trace.fail(root, &message);
                 fail(context, error, message, !remove);
                 if !remove {
@@ -111,7 +118,8 @@ impl Gathering {
     /// Embeds, derives, and hands everything on.
     fn finish(mut self, context: &Context, outcomes: &Sender<Outcome>) -> bool {
         let embedding = Tick::now();
-        let files = std::mem::take(&mut self.group).finish(&vectorizer(context));
+        let mut effort = Effort::default();
+        let files = std::mem::take(&mut self.group).finish(&vectorizer(context), &mut effort);
         let embedded_at = Tick::now();
         for (file, vectors) in files {
             if context.is_cancelled() {
@@ -120,13 +128,21 @@ impl Gathering {
             let Some((mut trace, loan)) = self.loans.remove(&file.path) else { continue };
             let root = trace.root();
             let span = trace.add(root, "embedding.generate", embedding, embedded_at);
-            trace.set(span, "provider", context.core.embedder.provider().as_str());
+            let made = vectors.as_ref().map_or(1, |(_, made)| *made);
+            let known = (file.parsed.chunks.len() as u64).saturating_sub(made);
+            if known > 0 && vectors.is_ok() {
+                let what = ("what", AttributeValue::Static("vector"));
+                trace.event(span, "cache_hit", &[what, ("count", known.into())]);
+            }
+            embed::describe(&mut trace, span, &*context.core.embedder, &effort, made == 0);
             let path = String::from_utf8_lossy(&file.path).into_owned();
             let (vectors, embedded) = match vectors {
                 Ok(vectors) => vectors,
-                Err(message) => {
-                    trace.fail(root, &message);
-                    fail(context, FileError::Embed, format!("{path}: {message}"), true);
+                Err(error) => {
+                    trace.set(span, "error.type", AttributeValue::Static(error.class.as_str()));
+                    trace.fail(span, &error.message);
+                    trace.set(root, "error", AttributeValue::Static(FileError::Embed.as_str()));
+                    fail(context, FileError::Embed, format!("{path}: {}", error.message), true);
                     continue;
                 }
             };
@@ -153,6 +169,7 @@ fn vectorizer(context: &Context) -> Vectorizer<'_> {
         store: &context.core.store,
         embedder: &*context.core.embedder,
         recent: &context.recent,
+        reuse: context.settings.reuse_vectors,
         telemetry: &context.core.telemetry,
         control: &context.control,
     }

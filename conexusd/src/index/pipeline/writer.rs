@@ -15,7 +15,7 @@ use crate::index::run::Phase;
 use crate::index::segment::build::SegmentBuilder;
 use crate::index::store::Batch;
 use crate::index::store::record::Entry;
-use crate::telemetry::Tick;
+use crate::telemetry::{AttributeValue, Tick};
 
 /// A batch of so many bytes is committed at once.
 const BATCH_BYTES_MAX: usize = 64 << 20;
@@ -108,7 +108,8 @@ impl<'a> Writer<'a> {
                 context.control.add_indexed(record.stat.bytes, chunks, prepared.embedded);
                 context.core.telemetry.emit(Fact::ChunksCreated { count: chunks });
                 let (root, now) = (trace.root(), Tick::now());
-                trace.add(root, "vectorstore.insert", inserting, now);
+                let span = trace.add(root, "vectorstore.insert", inserting, now);
+                trace.set(span, "op", AttributeValue::Static("db"));
                 trace.measure(root, Fact::FileIndexed { nanos: now.nanos_since(root.start()) });
                 trace.finish();
                 drop(loan);

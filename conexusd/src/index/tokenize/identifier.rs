@@ -2,6 +2,7 @@
 
 use super::stem::Stems;
 use super::{TERM_BYTES_MAX, WORD_CHARS_MAX, class, cut};
+use crate::ablation::{Signal, off};
 
 /// Emits the terms of an ASCII word of letters, digits and underscores.
 pub(super) fn ascii(word: &str, stems: &mut Stems, emit: &mut dyn FnMut(&str)) {
@@ -46,10 +47,10 @@ pub(super) fn split(
         }
         let alone = at - start == classes.len();
         let part = &lower[offset(start)..offset(at)];
-        if alone || part.len() > 1 {
+        if alone || (part.len() > 1 && !off(Signal::Splitting)) {
             emit_part(part, &classes[start..at], ascii, stems, emit);
         }
-        if at == classes.len() && !alone {
+        if at == classes.len() && !alone && !off(Signal::Wholes) {
             emit(cut(whole(lower, ascii && digits == 0)));
         }
         start = at;

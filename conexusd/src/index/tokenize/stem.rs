@@ -2,6 +2,8 @@
 
 use rust_stemmers::{Algorithm, Stemmer};
 
+use crate::ablation::{Signal, off};
+
 /// Words up to this length are remembered.
 const WORD_BYTES: usize = 16;
 
@@ -39,7 +41,7 @@ impl Stems {
     #[inline]
     pub(super) fn stem<'a>(&'a mut self, word: &'a str) -> &'a str {
         // No rule changes words this short.
-        if word.len() <= 2 {
+        if word.len() <= 2 || off(Signal::Stemming) {
             return word;
         }
         if word.len() > WORD_BYTES {

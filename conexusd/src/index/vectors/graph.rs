@@ -16,7 +16,8 @@ pub const GRAPH_MIN: u32 = 200_000;
 /// Neighbours of a node, and how wide searches look.
 const CONNECTIVITY: usize = 16;
 const EXPANSION_ADD: usize = 64;
-const EXPANSION_SEARCH: usize = 256;
+/// How wide a search looks (`ef`).
+pub const EXPANSION_SEARCH: usize = 256;
 
 /// The graph of a segment.
 pub struct Graph {

@@ -4,6 +4,7 @@
 //! on this machine, also by a name that is made to point here (DNS rebinding).
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -15,7 +16,8 @@ pub(super) struct Guard {
     hosts: Vec<(String, Option<u16>)>,
     host_names: String,
     origins: Vec<String>,
-    token_hashes: Option<Vec<blake3::Hash>>,
+    /// Of each token its hash and its name.
+    token_hashes: Option<Vec<(blake3::Hash, Arc<str>)>>,
 }
 
 /// Why a request may not.
@@ -41,7 +43,7 @@ impl Guard {
         let token_hashes = options
             .tokens
             .as_ref()
-            .map(|tokens| tokens.iter().map(|token| blake3::hash(token.secret.as_bytes())).collect());
+            .map(|tokens| tokens.iter().map(|t| (blake3::hash(t.secret.as_bytes()), t.name.as_str().into())).collect());
         let origins = options.allowed_origins.iter().map(|origin| origin.trim_end_matches('/').to_ascii_lowercase());
         Self { hosts, host_names: options.allowed_hosts.join(", "), origins: origins.collect(), token_hashes }
     }
@@ -73,9 +75,9 @@ impl Guard {
         Err(refuse(StatusCode::FORBIDDEN, text))
     }
 
-    /// Checks the token, if tokens are asked for.
-    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let Some(hashes) = &self.token_hashes else { return Ok(()) };
+    /// Checks the token, if tokens are asked for, and says its name.
+    pub(super) fn check_token(&self, headers: &HeaderMap) -> Result<Option<Arc<str>>, Refusal> {
+        let Some(hashes) = &self.token_hashes else { return Ok(None) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(given) = given else {
             return Err(refuse(
@@ -86,11 +88,12 @@ impl Guard {
         let (scheme, token) = given.split_once(' ').unwrap_or((given, ""));
         let hash = blake3::hash(token.trim().as_bytes());
         // Comparing hashes takes the same time wherever they differ, and every token is compared.
-        let known = hashes.iter().fold(false, |known, allowed| known | (*allowed == hash));
-        if !scheme.eq_ignore_ascii_case("bearer") || !known {
+        let known =
+            hashes.iter().fold(None, |known, (allowed, name)| if *allowed == hash { Some(name) } else { known });
+        if !scheme.eq_ignore_ascii_case("bearer") || known.is_none() {
             return Err(refuse(StatusCode::UNAUTHORIZED, "the token is not one of auth.tokens".to_owned()));
         }
-        Ok(())
+        Ok(known.cloned())
     }
 }
 
@@ -198,7 +201,7 @@ mod tests {
     #[test]
     fn tokens_let_in_only_their_holders() {
         let open = guard(&[], &[], None);
-        assert_eq!(open.check_token(&HeaderMap::new()), Ok(()));
+        assert_eq!(open.check_token(&HeaderMap::new()), Ok(None));
         let guard = guard(&[], &[], Some(&["first-token", "second-token"]));
         let check = |value: &str| guard.check_token(&headers(&[("authorization", value)])).is_ok();
         assert!(check("Bearer first-token") && check("bearer second-token"));

@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use conexus_proto::v1;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, ReadHalf, WriteHalf};
 
@@ -462,6 +463,82 @@ async fn every_request_is_counted_once_traced_and_ended() {
     let search = spans.iter().find(|span| span.name == "mcp.search").unwrap();
     assert_eq!(hex(&search.trace_id), "0af7651916cd43dd8448eb211c80319c", "the caller's trace goes on");
     assert!(spans.iter().any(|span| span.name == "mcp.grep") && spans.iter().any(|span| span.name == "grep.search"));
+    let roots: Vec<_> = spans.iter().filter(|span| span.root).collect();
+    assert_eq!(roots.len(), 9, "each request is a trace, also what is refused; the cancelled one ends with its work");
+    assert!(roots.iter().all(|root| root.kind() == v1::SpanKind::Server));
+    check(search, &[("method", "context_search"), ("mcp.method.name", "tools/call"), ("jsonrpc.request.id", "2")]);
+    check(search, &[("gen_ai.tool.name", "context_search"), ("gen_ai.operation.name", "execute_tool")]);
+    check(search, &[("query", "retry"), ("top_k", "20"), ("results", "2"), ("network.transport", "pipe")]);
+    let with_id = |id: &str| *roots.iter().find(|root| text(root, "jsonrpc.request.id") == id).unwrap();
+    check(with_id("4"), &[("error", "invalid_params"), ("error.type", "tool_error"), ("query", "")]);
+    check(with_id("5"), &[("error", "tool"), ("query", "fail")]);
+    check(
+        with_id("6"),
+        &[("error", "invalid_params"), ("error.type", "-32602"), ("rpc.response.status_code", "-32602")],
+    );
+    check(with_id("7"), &[("error", "method_not_found"), ("error.type", "-32601")]);
+    assert!(with_id("5").error && with_id("5").error_message.contains("cannot be read"));
+}
+
+#[tokio::test]
+async fn a_secret_that_is_sent_is_neither_recorded_nor_repeated() {
+    let folder = fixture::folder();
+    let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
+    let mut client = Client::over(fixture::services(folder.path(), telemetry.clone()), folder);
+    client.ask(1, "initialize", initialize("2025-06-18")).await;
+    let secret = format!("ghp_{}", "a1B2".repeat(9));
+    let long = format!("{} {secret}", "why ".repeat(60));
+    let mut answers = vec![];
+    for (id, query) in [(2, &secret), (3, &long)] {
+        client.call(id, "context_search", json!({"query": query})).await;
+    }
+    let arguments = json!({"query": "fail", "password": "hunter2", "nested": {"api_key": "k 1"}, "filters": secret});
+    answers.push(client.call(4, "context_search", arguments).await);
+    answers.push(client.call(5, &secret, json!({})).await);
+    answers.push(client.ask(6, &secret, json!({})).await);
+    answers.push(client.ask(7, "resources/read", json!({"uri": format!("engine://file/{secret}")})).await);
+    let records = capture.records();
+    let said = format!("{records:?} {answers:?}");
+    for planted in [secret.as_str(), "ghp_", "hunter2", "k 1"] {
+        assert!(!said.contains(planted), "{planted} in {said}");
+    }
+    let queries: Vec<String> = records
+        .iter()
+        .filter_map(|record| match record {
+            v1::record::Record::Span(span) if span.root => Some(text(span, "query")),
+            _ => None,
+        })
+        .collect();
+    assert!(queries.contains(&"[redacted]".to_owned()), "{queries:?}");
+    assert!(queries.iter().any(|query| query.ends_with("[redacted]") && query.len() <= 256), "{queries:?}");
+    let report = records.iter().find_map(|record| match record {
+        v1::record::Record::Error(error) if error.request_id == "4" => Some(error),
+        _ => None,
+    });
+    let parameters: Vec<(&str, String)> =
+        report.unwrap().context.iter().map(|attribute| (attribute.key.as_str(), value(attribute))).collect();
+    assert!(parameters.contains(&("parameter.query", "fail".into())), "{parameters:?}");
+    assert!(parameters.contains(&("parameter.password", "[redacted]".into())), "{parameters:?}");
+}
+
+#[track_caller]
+fn check(span: &v1::Span, expect: &[(&str, &str)]) {
+    for (key, value) in expect {
+        assert_eq!(text(span, key), *value, "{key} of {span:?}");
+    }
+}
+
+/// An attribute as text; empty if there is none.
+fn text(span: &v1::Span, key: &str) -> String {
+    span.attributes.iter().find(|attribute| attribute.key == key).map(value).unwrap_or_default()
+}
+
+fn value(attribute: &v1::Attribute) -> String {
+    match &attribute.value {
+        Some(v1::attribute::Value::Text(text)) => text.clone(),
+        Some(v1::attribute::Value::Integer(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

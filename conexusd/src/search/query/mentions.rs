@@ -41,10 +41,15 @@ pub(super) struct Mentions {
     pub(super) phrases: Vec<String>,
     /// Whether the query is one symbol and nothing else.
     pub(super) whole_is_symbol: bool,
+    /// Whether the query is one token, or a keyword and one, so that it can only be a name or a path.
+    pub(super) names_one: bool,
 }
 
 /// More than this many of a kind say nothing more.
 const MENTIONS_MAX: usize = 32;
+
+/// Longer tokens are no names.
+const NAME_BYTES_MAX: usize = 200;
 
 /// Words that may stand before the one symbol of a query.
 const KEYWORDS: &[&str] = &[
@@ -88,32 +93,51 @@ pub(super) fn find(text: &str) -> Mentions {
             }
         }
     }
-    mentions.whole_is_symbol = match whole_symbol(text) {
-        Some(symbol) if mentions.paths.is_empty() => {
-            mentions.symbols.push(symbol);
-            true
-        }
-        _ => {
-            symbols(text, &mut mentions.symbols);
-            false
-        }
-    };
+    let readings = readings(text);
+    mentions.names_one = !readings.is_empty();
+    // `res.json` may be a file or a method: both are looked for.
+    mentions.whole_is_symbol = mentions.paths.is_empty() && readings.iter().any(|(_, is_name)| *is_name);
+    match mentions.names_one {
+        true => mentions.symbols.extend(readings.into_iter().map(|(symbol, _)| symbol)),
+        false => symbols(text, &mut mentions.symbols),
+    }
     mentions
 }
 
-/// The symbol that is the whole query but for a keyword before it.
-fn whole_symbol(text: &str) -> Option<SymbolMention> {
-    let tokens: Vec<&str> = text.split_whitespace().take(3).collect();
+/// The ways to read a query that is one token but for a keyword before it, the likeliest first, and whether each has
+/// the form of a name in most languages. None for any other query.
+fn readings(text: &str) -> Vec<(SymbolMention, bool)> {
+    let tokens: Vec<&str> = text.split_whitespace().take(4).collect();
     let token = match tokens[..] {
         [token] => token,
         [keyword, token] if KEYWORDS.contains(&keyword) => token,
-        _ => return None,
+        // C++ names operators with spaces: `operator char*`.
+        ["operator", _] | ["operator", _, _] => text,
+        _ => return Vec::new(),
     };
-    parse_symbol(token.trim_matches(['`', '\'', '"', ';', ',', '&', '*'])).map(|(qualifiers, name)| SymbolMention {
-        name,
-        qualifiers,
-        certainty: Certainty::Sure,
-    })
+    let written = token.trim_matches(['`', '"', ';', ',']).trim_start_matches(['&', '*', '\'']);
+    let called = written.split_once('(').map_or(written, |(name, _)| name);
+    let mut found: Vec<(SymbolMention, bool)> = Vec::new();
+    let mut add = |(qualifiers, name): (Vec<String>, String), is_name: bool| {
+        let symbol = SymbolMention { name, qualifiers, certainty: Certainty::Sure };
+        if !found.iter().any(|(other, _)| *other == symbol) {
+            found.push((symbol, is_name));
+        }
+    };
+    // As it is written, whatever it is: `operator<<`, `bats-exec-file`, `$store`, `~Socket`, `<$>`.
+    if !written.is_empty() && written.len() <= NAME_BYTES_MAX {
+        let is_name = parse_symbol(written).is_some_and(|(qualifiers, name)| qualifiers.is_empty() && name == written);
+        add((Vec::new(), written.to_owned()), is_name);
+    }
+    if let Some((qualifiers, name)) = parse_symbol(written) {
+        // Ruby's and Elixir's `valid?` and `save!`, Haskell's `foldl'`, unless the mark ends a question.
+        let mark = called.chars().last().filter(|mark| matches!(mark, '?' | '!' | '\'') && !name.ends_with(*mark));
+        if let Some(mark) = mark {
+            add((qualifiers.clone(), format!("{name}{mark}")), true);
+        }
+        add((qualifiers, name), true);
+    }
+    found
 }
 
 /// Identifiers within prose, sure ones first.
@@ -217,9 +241,14 @@ fn paths(line: &str) -> Vec<PathMention> {
         let length = rest.find(is_edge).unwrap_or(rest.len());
         if let Some(mut path) = parse_path(&rest[..length], line.trim().len() == length) {
             let after = &rest[length..];
-            path.line = path.line.or_else(|| number_after(after));
-            path.is_frame =
-                path.line.is_some() && (frame_line || after.starts_with("\", line") || after.starts_with(") "));
+            let after_word = after.strip_prefix(' ').filter(|_| rest[..length].ends_with(":line"));
+            path.line = path.line.or_else(|| after_word.and_then(number)).or_else(|| number_after(after));
+            let marked = [", line", ") ", " +0x"].iter().any(|mark| after.trim_start_matches('"').starts_with(mark));
+            let panics = line[..start].ends_with("panicked at ");
+            path.is_frame = path.line.is_some() && (frame_line || marked || panics || rest[..length].ends_with(":in"));
+            if path.is_frame {
+                path.path = with_package(path.path, &line[..start]);
+            }
             found.push(path);
         }
         start += length + rest[length..].chars().next().map_or(1, char::len_utf8);
@@ -231,12 +260,29 @@ fn paths(line: &str) -> Vec<PathMention> {
     found
 }
 
-/// The number in `", line 12` or `(12)`.
+/// Java and its kin name only the file (`at a.b.C.run(C.java:12)`): the package before it gives the folders.
+fn with_package(path: String, before: &str) -> String {
+    let Some(name) = before.strip_suffix('(').and_then(|before| before.split_whitespace().last()) else { return path };
+    let name = name.rsplit('/').next().unwrap_or(name);
+    let stem = path.split('.').next().unwrap_or(&path);
+    let segments: Vec<&str> = name.split('.').collect();
+    match segments.iter().position(|segment| segment.split('$').next() == Some(stem)) {
+        Some(class) if class > 0 && !path.contains('/') => format!("{}/{path}", segments[..class].join("/")),
+        _ => path,
+    }
+}
+
+/// The number in `", line 12`, `:line 12` or `(12)`.
 fn number_after(text: &str) -> Option<u32> {
     let digits =
         text.strip_prefix("\", line ").or_else(|| text.strip_prefix("(")).or_else(|| text.strip_prefix(" line "))?;
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok()
+    number(digits)
+}
+
+/// The number that a text begins with.
+fn number(text: &str) -> Option<u32> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
 }
 
 fn parse_path(token: &str, alone: bool) -> Option<PathMention> {

@@ -46,6 +46,23 @@ fn frames_of_many_languages_make_a_stack_trace() {
     ] {
         assert_eq!(kind(text), QueryKind::StackTrace, "{text}");
     }
+    for line in [
+        "  File \"/app/flask/app.py\", line 12, in run",
+        "\tat a.b.C.run(C.java:12)",
+        "    at next (/srv/app/lib/layer.js:12:1)",
+        "\t/src/main.go:12 +0x1d",
+        "             at ./src/main.rs:12:5",
+        "#0 /var/www/app/Kernel.php(12): run()",
+        "lib/rack/builder.rb:12:in `call'",
+        "   at Shop.Cart.Add() in /src/Cart.cs:line 12",
+        "#1  0x00007f in run (x=1) at src/run.c:12",
+    ] {
+        let query = analyse(line);
+        assert_eq!((query.kind, query.paths[0].line), (QueryKind::StackTrace, Some(12)), "{line}");
+    }
+    let query = analyse("java.lang.Error\n\tat org.shop.cart.Cart$Item.add(Cart.java:7)\n\tat Main.main(Main.java:1)");
+    let paths: Vec<_> = query.paths.iter().map(|path| path.path.as_str()).collect();
+    assert_eq!(paths, ["org/shop/cart/Cart.java", "Main.java"]);
     let query = analyse("  File \"/app/flask/app.py\", line 12, in run\n  File \"b.py\", line 3, in x");
     let places: Vec<_> = query.paths.iter().map(|path| (path.path.as_str(), path.line)).collect();
     assert_eq!(places, [("app/flask/app.py", Some(12)), ("b.py", Some(3))]);
@@ -56,10 +73,35 @@ fn symbols_are_found_within_prose_the_surest_first() {
     assert_eq!(names("how does Flask call render_template()"), ["render_template", "Flask"]);
     assert_eq!(names("How are redirects followed"), Vec::<String>::new());
     let query = analyse("HttpClient::send");
-    assert_eq!(query.symbols[0].name, "send");
-    assert_eq!(query.symbols[0].qualifiers, ["HttpClient"]);
-    assert_eq!(analyse("std::vector<int>").symbols[0].name, "vector");
+    assert_eq!(query.symbols[1].name, "send");
+    assert_eq!(query.symbols[1].qualifiers, ["HttpClient"]);
+    assert_eq!(analyse("std::vector<int>").symbols[1].name, "vector");
     assert_eq!(analyse("fn parse").symbols[0].name, "parse");
+}
+
+#[test]
+fn what_is_one_token_is_read_as_every_name_that_it_may_be() {
+    let readings = |text: &str| -> Vec<String> {
+        let query = analyse(text);
+        assert!(query.names_one, "{text}");
+        query
+            .symbols
+            .iter()
+            .map(|symbol| [&symbol.qualifiers[..], std::slice::from_ref(&symbol.name)].concat().join("/"))
+            .collect()
+    };
+    assert_eq!(readings("parse_config"), ["parse_config"]);
+    assert_eq!(readings("HttpClient::send()"), ["HttpClient::send()", "HttpClient/send"]);
+    assert_eq!(readings("foo->bar"), ["foo->bar", "foo/bar"]);
+    assert_eq!(readings("User#valid?"), ["User#valid?", "User/valid?", "User/valid"]);
+    assert_eq!(readings("foldl'"), ["foldl'", "foldl"]);
+    assert_eq!(readings("operator<<"), ["operator<<", "operator"]);
+    assert_eq!(readings("$store"), ["$store", "store"]);
+    assert_eq!(readings("operator char*"), ["operator char*"]);
+    assert_eq!(readings("bats-exec-file"), ["bats-exec-file"]);
+    assert_eq!(readings("res.json"), ["res.json", "res/json"]);
+    assert_eq!(analyse("res.json").paths[0].path, "res.json");
+    assert!(!analyse("how is it parsed").names_one);
 }
 
 #[test]

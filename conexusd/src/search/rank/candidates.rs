@@ -20,7 +20,7 @@ pub(super) struct Candidate {
     /// Where it defines a symbol of the query or is a path of it.
     pub(super) place: Option<NamedPlace>,
     /// See [`super::ScoredFile::tier`].
-    pub(super) tier: u8,
+    pub(super) tier: u16,
 }
 
 /// A chunk that a lane found. Scores are 0 where the lane did not find it.
@@ -31,6 +31,8 @@ pub(super) struct Found {
     pub(super) fused: f32,
     /// Cosine.
     pub(super) cosine: f32,
+    /// The lexical lane's own score, each part by its weight.
+    pub(super) bm25: f32,
 }
 
 impl Candidate {
@@ -77,7 +79,7 @@ pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow,
 
 /// A definition that no lane found.
 fn named(evidence: &Evidence<'_>, place: &NamedPlace) -> Found {
-    Found { chunk: place.chunk, fused: 0.0, cosine: cosine(evidence, place.chunk) }
+    Found { chunk: place.chunk, fused: 0.0, cosine: cosine(evidence, place.chunk), bm25: 0.0 }
 }
 
 /// All scores of the chunks at the head of a lane.
@@ -85,12 +87,19 @@ fn score_chunks(evidence: &Evidence<'_>) -> HashMap<ChunkRow, Found> {
     let mut found: HashMap<ChunkRow, Found> = HashMap::new();
     for lane in evidence.lexical.iter().chain(evidence.semantic) {
         for &(chunk, _) in lane.iter().take(LANE_HEAD) {
-            found.entry(chunk).or_insert(Found { chunk, fused: 0.0, cosine: 0.0 });
+            found.entry(chunk).or_insert(Found { chunk, fused: 0.0, cosine: 0.0, bm25: 0.0 });
         }
     }
     for (chunk, score) in fuse_lanes(evidence, FUSED_HEAD) {
         if let Some(found) = found.get_mut(&chunk) {
             found.fused = score;
+        }
+    }
+    for (lane, part) in evidence.lexical.iter().zip(&evidence.query.parts) {
+        for (chunk, score) in lane {
+            if let Some(found) = found.get_mut(chunk) {
+                found.bm25 += part.weight * score;
+            }
         }
     }
     for found in found.values_mut() {
@@ -106,7 +115,7 @@ fn cosine(evidence: &Evidence<'_>, chunk: ChunkRow) -> f32 {
 }
 
 /// Fuses the first `depth` of each lane, each part by its weight.
-fn fuse_lanes(evidence: &Evidence<'_>, depth: usize) -> Vec<(ChunkRow, f32)> {
+pub(super) fn fuse_lanes(evidence: &Evidence<'_>, depth: usize) -> Vec<(ChunkRow, f32)> {
     let semantic_share = weights::semantic_share(evidence.query);
     let parts = &evidence.query.parts;
     let mut lanes = Vec::with_capacity(parts.len() * 2);

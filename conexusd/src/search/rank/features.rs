@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use super::Evidence;
 use super::candidates::Candidate;
 use super::paths;
+use crate::ablation::{Signal, off};
 use crate::index::classify::SourceType;
 use crate::index::tokenize;
 use crate::search::bm25::WeightedTerm;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 18;
+pub const FEATURES: usize = 19;
 
 /// What each feature is. Those marked with `*` are divided by the query's greatest. All are multiplied by the standing of
 /// the file's path, which is less than 1 for tests, examples, and what is vendored, generated or kept for old callers:
@@ -35,6 +36,7 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "depth",         // folders / 10
     "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
     "bm25_named",    // * BM25 of the whole file, a word in the path counting as four in the text
+    "bm25_best",     // * best BM25 score of a found chunk
 ];
 
 /// Places of the features that are made from others, or scaled.
@@ -43,7 +45,7 @@ const BASE_RANK: usize = 1;
 const FUSED: usize = 2;
 const STEM_SHARE: usize = 5;
 const DEFINITION: usize = 7;
-const SCALED: [usize; 5] = [BASE, FUSED, 3, 4, 17];
+const SCALED: [usize; 6] = [BASE, FUSED, 3, 4, 17, 18];
 
 /// Chunks of a file whose symbols are looked at: more say nothing of it.
 const SYMBOL_CHUNKS_MAX: u32 = 128;
@@ -80,6 +82,9 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
 }
 
 fn standing(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
+    if off(Signal::Standing) {
+        return 1.0;
+    }
     paths::standing(&evidence.snapshot.file(candidate.file), evidence.query.wants_tests)
 }
 
@@ -122,6 +127,7 @@ fn describe(
         view.path.matches('/').count() as f32 / 10.0,
         mentions(evidence, stem),
         file_bm25(evidence, candidate, words),
+        candidate.chunks.iter().map(|found| found.bm25).fold(0.0, f32::max),
     ]
 }
 
@@ -156,8 +162,13 @@ fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate], standings: &
     let top = rows.iter().map(|row| row[FUSED]).fold(f32::MIN_POSITIVE, f32::max);
     let top_sum = candidates.iter().map(sum).fold(f32::MIN_POSITIVE, f32::max);
     for ((row, candidate), standing) in rows.iter_mut().zip(candidates).zip(standings) {
-        let boosts = STEM_BOOST * row[STEM_SHARE] + DEFINITION_BOOST * row[DEFINITION];
-        row[BASE] = (row[FUSED] + top * (COHERENCE * sum(candidate) / top_sum + boosts)) * standing;
+        let parts = [
+            (Signal::Coherence, COHERENCE * sum(candidate) / top_sum),
+            (Signal::StemBoost, STEM_BOOST * row[STEM_SHARE]),
+            (Signal::DefinitionBoost, DEFINITION_BOOST * row[DEFINITION]),
+        ];
+        let boosts: f32 = parts.iter().filter(|(signal, _)| !off(*signal)).map(|(_, part)| part).sum();
+        row[BASE] = (row[FUSED] + top * boosts) * standing;
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by(|&a, &b| rows[b][BASE].total_cmp(&rows[a][BASE]));

@@ -1,14 +1,15 @@
 //! Order: ranked files and found chunks in, one list of places out, none of which overlaps another.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Ranked, ScoredFile};
+use crate::index::chunk::Kind;
 use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 /// What each further chunk of a file is worth beside the one before it.
 const DECAY: f32 = 0.5;
 
-/// A definition of at most this many lines is shown whole when a part of it was found.
+/// A function of at most this many lines is shown whole when a part of it was found.
 const WHOLE_LINES_MAX: u32 = 120;
 
 /// Places after so many show the chunk that was found and no more: looking for its definition costs a microsecond or
@@ -52,6 +53,15 @@ pub(super) fn arrange(
     ranking
 }
 
+/// The same chunks: each file's first in their order, then the others; the n-th is worth 1 / n.
+pub(super) fn files_first(snapshot: &Snapshot, chunks: Vec<(ChunkRow, f32)>) -> Vec<(ChunkRow, f32)> {
+    let mut seen = HashSet::new();
+    let (mut first, further): (Vec<_>, Vec<_>) =
+        chunks.into_iter().partition(|&(chunk, _)| seen.insert(snapshot.chunk(chunk).file));
+    first.extend(further);
+    first.iter().enumerate().map(|(place, &(chunk, _))| (chunk, 1.0 / (place as f32 + 1.0))).collect()
+}
+
 /// The found chunks beside each file's best, a file's n-th worth `DECAY^n` of the file. Files that were not looked at
 /// closely are worth a share of the least of those that were.
 fn further_chunks(snapshot: &Snapshot, files: &[ScoredFile], fused: &[(ChunkRow, f32)], top: f32) -> Vec<Ranked> {
@@ -78,10 +88,12 @@ fn place_of(snapshot: &Snapshot, chunk: ChunkRow, score: f32) -> Ranked {
     Ranked { file: view.file, chunk, start_line: view.start_line, end_line: view.end_line, score }
 }
 
-/// The place with all lines of the definition that it is a part of, if that is not long.
+/// The place with all lines of the function that it is a part of, if that is not long. A method is whole without the
+/// rest of its class.
 fn whole(snapshot: &Snapshot, place: Ranked) -> Ranked {
+    let is_code = |kind| matches!(kind, Kind::Function | Kind::Method | Kind::Macro | Kind::Constant);
     match super::signals::enclosing_definition(snapshot, place.chunk) {
-        Some(outer) if outer.end_line - outer.start_line < WHOLE_LINES_MAX => Ranked {
+        Some(outer) if is_code(outer.kind) && outer.end_line - outer.start_line < WHOLE_LINES_MAX => Ranked {
             start_line: place.start_line.min(outer.start_line),
             end_line: place.end_line.max(outer.end_line),
             ..place

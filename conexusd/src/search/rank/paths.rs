@@ -84,6 +84,14 @@ pub(super) fn other_platform(path: &str, query: &str) -> f32 {
     f32::from(u8::from(other))
 }
 
+/// Whether a file by its extension declares what others define.
+pub(super) fn is_header(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let extension = name.split_once('.').map_or("", |(_, extension)| extension);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    matches!(last, "h" | "hh" | "hpp" | "hxx" | "pyi" | "mli") || extension.ends_with("d.ts")
+}
+
 /// Names that say nothing of the content: the folder's name stands for them.
 const ANONYMOUS: &[&str] = &["mod", "index", "__init__", "lib", "main", "package", "init", "readme"];
 

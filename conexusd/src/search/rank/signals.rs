@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Evidence;
 use super::paths;
+use crate::ablation::{Signal, off};
 use crate::index::chunk::Kind;
 use crate::index::snapshot::{ChunkRow, DefinitionHit, FileRow, Snapshot};
 use crate::search::query::{Certainty, PathMention, QueryKind, SymbolMention, count_terms, split_words};
@@ -11,11 +12,29 @@ use crate::search::query::{Certainty, PathMention, QueryKind, SymbolMention, cou
 /// Definitions of one name that are looked at.
 const DEFINITIONS_MAX: usize = 512;
 
-/// The tier of the path asked for, of a definition of the symbol asked for, and of a lesser one (another case, another
-/// qualifier, a field).
-const TIER_PATH: u8 = 3;
-const TIER_DEFINITION: u8 = 2;
-const TIER_LESSER: u8 = 1;
+/// What stands before all that is scored, the highest first: the path asked for; what a definition is worth, from its
+/// kind down to another case of the name; the places of a stack trace, the innermost first.
+const TIER_PATH: u16 = 900;
+const TIER_DEFINITION: u16 = 500;
+const TIER_FRAME: u16 = 100;
+
+/// Within [`TIER_DEFINITION`]: steps between the worth of two definitions, each with room for how its container fits.
+const STEP: u16 = 10;
+
+/// Files named by the query that are looked at closely: of a name that hundreds of files define (`init`), the best.
+const NAMED_FILES_MAX: usize = 64;
+
+/// Frames that are put in order; those around them say little.
+const FRAMES_MAX: u16 = 20;
+
+/// Files that may be meant by one frame. A name that more files have (`index.js`) says nothing.
+const FRAME_FILES_MAX: usize = 3;
+
+/// Folders that hold what was installed and not what is worked on.
+const INSTALLED: [&str; 6] = ["node_modules", "site-packages", "dist-packages", "rustc", "gems", "vendor"];
+
+/// Definitions whose containers are read from the store where the columns do not tell.
+const SCOPES_READ_MAX: usize = 32;
 
 /// Where a file holds what the query names.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +43,7 @@ pub(super) struct NamedPlace {
     /// How well the place fits the name, 0 to 1.
     pub(super) strength: f32,
     /// See [`super::ScoredFile::tier`].
-    pub(super) tier: u8,
+    pub(super) tier: u16,
 }
 
 /// The best place of each file that defines a symbol of the query or is at a path of it.
@@ -38,76 +57,165 @@ pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPla
     };
     for symbol in &evidence.query.symbols {
         let hits = evidence.snapshot.definitions(&symbol.name, DEFINITIONS_MAX);
-        let has_body = |hit: &DefinitionHit| hit.kind == Kind::Type && hit.end_line > hit.start_line;
-        let bodies = hits.iter().any(|hit| has_body(hit) && hit.same_case);
+        let family = Family::of(evidence, &hits);
+        let mut found = false;
         for hit in hits.iter().filter(|hit| (evidence.keep)(hit.file)) {
-            // `class Router;` beside a definition with a body only announces it.
-            let announces = bodies && hit.kind == Kind::Type && !has_body(hit);
-            offer(hit.file, definition_place(evidence, symbol, hit, announces));
+            offer(hit.file, definition_place(evidence, symbol, hit, &family));
+            found = true;
+        }
+        // One name was asked for, and what follows are other ways to read it.
+        if found && evidence.query.names_one {
+            break;
         }
     }
-    // Python prints the innermost frame last, everyone else first.
-    let frames: Vec<&PathMention> = match evidence.query.parts[0].text.starts_with("Traceback") {
-        true => evidence.query.paths.iter().rev().collect(),
-        false => evidence.query.paths.iter().collect(),
-    };
-    for (order, mention) in frames.into_iter().enumerate() {
-        for (file, strength) in files_at(evidence.snapshot, &mention.path) {
-            if (evidence.keep)(file) {
-                offer(file, path_place(evidence, mention, file, strength * 0.9_f32.powi(order as i32)));
-            }
+    let mut order = 0;
+    for mention in frames_first(evidence) {
+        let files = files_at(evidence.snapshot, &mention.path);
+        let few = files.len() <= FRAME_FILES_MAX;
+        let mut found = false;
+        for (file, strength) in files.into_iter().filter(|&(file, _)| (evidence.keep)(file)) {
+            let tier = match evidence.query.kind {
+                QueryKind::Path => TIER_PATH,
+                QueryKind::StackTrace | QueryKind::ErrorMessage
+                    if mention.is_frame && few && is_own(evidence.snapshot, mention, file) =>
+                {
+                    TIER_FRAME - order.min(FRAMES_MAX)
+                }
+                _ => 0,
+            };
+            let strength = strength * 0.9_f32.powi(i32::from(order));
+            offer(file, NamedPlace { chunk: chunk_at(evidence.snapshot, mention, file), strength, tier });
+            found = true;
         }
+        // Frames of libraries that are not in the index do not count.
+        order += u16::from(found);
+    }
+    if places.len() > NAMED_FILES_MAX {
+        let mut ranked: Vec<(FileRow, NamedPlace)> = places.into_iter().collect();
+        ranked.sort_by(|(file, a), (other, b)| {
+            b.tier.cmp(&a.tier).then(b.strength.total_cmp(&a.strength)).then(file.cmp(other))
+        });
+        ranked.truncate(NAMED_FILES_MAX);
+        return ranked.into_iter().collect();
     }
     places
+}
+
+/// The paths of the query, those of a stack trace from the innermost frame outwards: Python prints it last, everyone
+/// else first.
+fn frames_first<'a>(evidence: &'a Evidence<'_>) -> Vec<&'a PathMention> {
+    let query = evidence.query;
+    match query.parts.iter().any(|part| part.text.contains("most recent call last")) {
+        true => query.paths.iter().rev().collect(),
+        false => query.paths.iter().collect(),
+    }
+}
+
+/// Whether a frame is of this file and not of a library's file of the same name.
+fn is_own(snapshot: &Snapshot, mention: &PathMention, file: FileRow) -> bool {
+    let is_installed = |part: &str| INSTALLED.contains(&part) || part.starts_with("python3.");
+    let (frame, path) = (&mention.path, snapshot.file(file).path);
+    let same = path.rsplit('/').zip(frame.rsplit('/')).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count();
+    let whole = same == path.split('/').count() || same == frame.split('/').count();
+    !frame.split('/').any(is_installed) && (same >= 2 || whole)
+}
+
+/// What the definitions of one name say of each other.
+struct Family {
+    /// Some type or function of this very name has a body: what has none, or stands in a header, announces it.
+    has_type_body: bool,
+    has_function_source: bool,
+    /// Definitions are few enough to look closely.
+    is_small: bool,
+}
+
+impl Family {
+    fn of(evidence: &Evidence<'_>, hits: &[DefinitionHit]) -> Self {
+        let same = || hits.iter().filter(|hit| hit.same_case);
+        Self {
+            has_type_body: same().any(|hit| is_type(hit.kind) && hit.end_line > hit.start_line),
+            has_function_source: same()
+                .any(|hit| hit.kind == Kind::Function && !paths::is_header(evidence.snapshot.file(hit.file).path)),
+            is_small: hits.len() <= SCOPES_READ_MAX,
+        }
+    }
+
+    /// `class Router;` beside the class, `int run(void);` of a header beside the function.
+    fn announces(&self, evidence: &Evidence<'_>, hit: &DefinitionHit) -> bool {
+        match hit.kind {
+            kind if is_type(kind) => self.has_type_body && hit.end_line == hit.start_line,
+            Kind::Function => self.has_function_source && paths::is_header(evidence.snapshot.file(hit.file).path),
+            _ => false,
+        }
+    }
+}
+
+fn is_type(kind: Kind) -> bool {
+    matches!(kind, Kind::Type | Kind::Interface)
 }
 
 fn definition_place(
     evidence: &Evidence<'_>,
     symbol: &SymbolMention,
     hit: &DefinitionHit,
-    announces: bool,
+    family: &Family,
 ) -> NamedPlace {
-    let case = if hit.same_case { 1.0 } else { 0.6 };
-    let weak_kind = announces || matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
-    let kind = if weak_kind { 0.5 } else { 1.0 };
-    let qualified = qualifiers_fit(evidence.snapshot, symbol, hit);
+    let weak = family.announces(evidence, hit) || matches!(hit.kind, Kind::Field | Kind::Section | Kind::Block);
+    // A class's constructor, a conversion to it and its befriending have the class's name.
+    let is_line = hit.kind == Kind::Constant && hit.start_line == hit.end_line;
+    let constructs = (hit.kind == Kind::Method || is_line) && family.has_type_body && symbol.qualifiers.is_empty();
+    let fit = container_fit(evidence.snapshot, symbol, hit, family.is_small);
     let home = paths::standing(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
-    let certainty = if symbol.certainty == Certainty::Sure { 1.0 } else { 0.5 };
-    let strength = case * kind * home * certainty * if qualified { 1.0 } else { 0.4 };
-    let tier = match evidence.query.kind {
-        QueryKind::Symbol if hit.same_case && qualified && !weak_kind => TIER_DEFINITION,
-        QueryKind::Symbol => TIER_LESSER,
-        _ => 0,
+    let strength = if hit.same_case { 1.0 } else { 0.6 }
+        * if weak { 0.5 } else { 1.0 }
+        * home
+        * if symbol.certainty == Certainty::Sure { 1.0 } else { 0.5 }
+        * if fit > 0 { 1.0 } else { 0.4 };
+    let worth = match () {
+        _ if !hit.same_case => 0,
+        _ if fit == 0 => 1,
+        _ if weak => 2,
+        _ if constructs => 3,
+        _ if home < 1.0 => 4,
+        _ => 5,
     };
+    let is_asked_for = evidence.query.names_one && !off(Signal::DefinitionFirst);
+    let tier = if is_asked_for { TIER_DEFINITION + worth * STEP + fit } else { 0 };
     NamedPlace { chunk: hit.chunk, strength, tier }
 }
 
-/// Whether the last qualifier names what encloses the definition: its scope, its file or its folder.
-fn qualifiers_fit(snapshot: &Snapshot, symbol: &SymbolMention, hit: &DefinitionHit) -> bool {
-    let Some(wanted) = symbol.qualifiers.last() else { return true };
+/// How the last qualifier names what encloses the definition: 2 for its scope, 1 for its file or a folder, 0 for
+/// neither. Without a qualifier everything fits.
+fn container_fit(snapshot: &Snapshot, symbol: &SymbolMention, hit: &DefinitionHit, read: bool) -> u16 {
+    let Some(wanted) = symbol.qualifiers.last() else { return 2 };
     let chunk = snapshot.chunk(hit.chunk);
-    let in_scope = chunk.scope.split('.').any(|part| part.eq_ignore_ascii_case(wanted));
+    let holds = |scope: &str| scope.split(['.', ':']).any(|part| part.eq_ignore_ascii_case(wanted));
     // A small method stands in its class's chunk, whose symbol is then the class.
-    let in_symbol = chunk.symbol.eq_ignore_ascii_case(wanted);
+    let is_method = matches!(hit.kind, Kind::Method | Kind::Field | Kind::Constant | Kind::Function);
+    if holds(chunk.scope) || (is_method && chunk.symbol.eq_ignore_ascii_case(wanted)) {
+        return 2;
+    }
+    // Small classes share a chunk: what each holds is known only to the parse.
+    if read && let Ok(parsed) = snapshot.file_parsed(hit.file) {
+        let own = parsed.definitions.iter().filter(|own| own.start_line == hit.start_line && *own.name == *symbol.name);
+        if own.filter_map(|own| own.scope.as_deref()).any(holds) {
+            return 2;
+        }
+    }
     let path = snapshot.file(hit.file).path;
-    in_scope || in_symbol || path.split(['/', '.']).any(|part| part.eq_ignore_ascii_case(wanted))
+    u16::from(path.split(['/', '.']).any(|part| part.eq_ignore_ascii_case(wanted)))
 }
 
-fn path_place(evidence: &Evidence<'_>, mention: &PathMention, file: FileRow, strength: f32) -> NamedPlace {
-    let view = evidence.snapshot.file(file);
+/// The smallest chunk of a file that holds the line of a mention; the first without a line.
+fn chunk_at(snapshot: &Snapshot, mention: &PathMention, file: FileRow) -> ChunkRow {
+    let view = snapshot.file(file);
     let rows = view.first_chunk.0..view.first_chunk.0 + view.chunks;
+    let lines = |row: ChunkRow| (snapshot.chunk(row).start_line, snapshot.chunk(row).end_line);
     let at_line = mention.line.and_then(|line| {
-        let holding = rows.clone().map(ChunkRow).filter(|&row| {
-            let chunk = evidence.snapshot.chunk(row);
-            (chunk.start_line..=chunk.end_line).contains(&line)
-        });
-        holding.min_by_key(|&row| {
-            let chunk = evidence.snapshot.chunk(row);
-            chunk.end_line - chunk.start_line
-        })
+        let holding = rows.map(ChunkRow).filter(|&row| (lines(row).0..=lines(row).1).contains(&line));
+        holding.min_by_key(|&row| lines(row).1 - lines(row).0)
     });
-    let tier = if evidence.query.kind == QueryKind::Path { TIER_PATH } else { 0 };
-    NamedPlace { chunk: at_line.unwrap_or(view.first_chunk), strength, tier }
+    at_line.unwrap_or(view.first_chunk)
 }
 
 /// Files whose path ends like the one asked for, with the share of its components that agree. A path from a stack

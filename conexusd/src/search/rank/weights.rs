@@ -4,12 +4,16 @@ use super::features::FEATURES;
 use crate::search::query::{Query, QueryKind};
 
 /// For descriptions.
-const PROSE: [f32; FEATURES] =
-    [0.17, 0.22, 0.19, 0.50, 0.23, 0.03, 0.29, 0.28, 0.14, 0.15, 0.20, 0.19, -0.41, -0.42, -0.27, -0.42, 0.29, 0.41];
+const PROSE: [f32; FEATURES] = [
+    0.14, 0.22, 0.13, 0.49, 0.23, 0.01, 0.29, 0.27, 0.17, 0.17, 0.16, 0.14, -0.41, -0.41, -0.28, -0.40, 0.30, 0.27,
+    0.28,
+];
 
 /// For one named thing.
-const SYMBOL: [f32; FEATURES] =
-    [0.15, 0.19, 0.18, 0.21, 0.20, 0.13, 0.21, 0.20, 0.03, -0.03, 0.09, 0.10, -0.31, -0.30, -0.20, -0.21, 0.28, 0.28];
+const SYMBOL: [f32; FEATURES] = [
+    0.14, 0.19, 0.19, 0.19, 0.18, 0.12, 0.21, 0.20, 0.02, 0.00, 0.08, 0.09, -0.32, -0.30, -0.20, -0.21, 0.27, 0.26,
+    0.16,
+];
 
 /// The weights for a query.
 pub(super) fn of(query: &Query) -> &'static [f32; FEATURES] {

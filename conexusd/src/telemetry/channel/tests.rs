@@ -32,6 +32,9 @@ struct Book {
     die_after: Option<usize>,
     deaths: usize,
     throttle: Option<u32>,
+    /// Refuses the next batch for good.
+    reject: bool,
+    rejected: u64,
 }
 
 impl Book {
@@ -111,6 +114,11 @@ impl Fake {
             }
             to_sidecar::Message::Batch(batch) => {
                 let sequence = batch.sequence;
+                if std::mem::take(&mut book.reject) {
+                    let rejected = v1::Rejected { sequence, reason: format!("batch {sequence}: ids: x") };
+                    (book.last_sequence, book.rejected) = (sequence, sequence);
+                    return Some(Some(to_core::Message::Rejected(rejected)));
+                }
                 if sequence > book.last_sequence {
                     book.last_sequence = sequence;
                     book.batches.push(batch);
@@ -458,4 +466,21 @@ fn log_lines_reach_stderr_as_json_without_any_sidecar() {
     let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
     assert_eq!((&line["message"], &line["results"]), (&"MCP request completed".into(), &3.into()));
     assert_eq!((&line["level"], &line["target"]), (&"info".into(), &"conexusd".into()));
+}
+
+#[test]
+fn a_refused_batch_is_not_sent_again_and_shows_in_health() {
+    let bed = Bed::new();
+    bed.fake.book().reject = true;
+    let (telemetry, guard) = bed.core(|_| {});
+    (0..700).for_each(|number| work(&telemetry, number));
+    let _running = bed.run();
+    wait_until("a batch is refused", || bed.fake.book().rejected > 0);
+    wait_until("it is in health", || telemetry.health().last_error.is_some_and(|error| error.contains("ids: x")));
+    work(&telemetry, 999);
+    assert!(guard.shutdown(DEADLINE).acknowledged);
+    let book = bed.fake.book();
+    assert!(book.batches.iter().all(|batch| batch.sequence > book.rejected), "it never came again");
+    assert!(book.duplicates == 0 && book.span_numbers().contains(&999));
+    assert_eq!(book.last_cell(Fact::SearchCacheMiss), 701);
 }

@@ -188,3 +188,26 @@ fn a_sidecar_that_never_acknowledges_does_not_make_the_outbox_grow() {
     }
     assert!(outbox.progress().bytes <= 2 * 50_000, "{:?}", outbox.progress());
 }
+
+#[test]
+fn a_refused_batch_is_told_once_and_goes_with_its_acknowledgement() {
+    let outbox = Outbox::new(1 << 20);
+    outbox.push(&frames(0, 600, 1), accounts(600));
+    outbox.push(&frames(600, 600, 1), accounts(1_200));
+    assert_eq!(numbers(&batch(&outbox.next(true).unwrap())).len(), 1_200);
+    outbox.push(&frames(1_200, 600, 1), accounts(1_800));
+    let behind = batch(&outbox.next(true).unwrap());
+    outbox.reject(1);
+    outbox.reject(1);
+    outbox.reject(99);
+    assert_eq!(
+        (outbox.rejected_records(), outbox.accounts().dropped_total()),
+        (1_200, 0),
+        "the sidecar counts the drop"
+    );
+    outbox.ack(1);
+    // After a reconnect only what is behind it comes again.
+    outbox.resume(1);
+    assert_eq!(batch(&outbox.next(true).unwrap()), behind);
+    assert_eq!(outbox.next(true), None);
+}

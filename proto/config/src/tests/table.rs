@@ -41,6 +41,7 @@ fn every_key_of_the_contract_has_the_contracts_default() {
         ("search.top_k", "20"),
         ("search.cache_entries", "1000"),
         ("search.max_tokens", "null"),
+        ("search.method", "\"full\""),
         ("auth.enabled", "false"),
         ("auth.tokens", "[]"),
         ("observability.log_level", "\"info\""),

@@ -14,6 +14,7 @@ enum Step {
     LoseStream(usize),
     Goodbye(usize),
     KillCore(usize),
+    Bury,
     BeginCommit,
     FinishCommit,
     FailCommit,
@@ -34,6 +35,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => core.clone().prop_map(Step::LoseStream),
         1 => core.clone().prop_map(Step::Goodbye),
         2 => core.prop_map(Step::KillCore),
+        3 => Just(Step::Bury),
         6 => Just(Step::BeginCommit),
         6 => Just(Step::FinishCommit),
         1 => Just(Step::FailCommit),
@@ -65,6 +67,8 @@ struct World {
     ledger: Ledger,
     disk: Persisted,
     cores: Vec<Core>,
+    // What killed cores left behind.
+    graves: Vec<Remains>,
     epochs: u64,
     taken: HashMap<u64, Known>,
     durable: HashMap<u64, Known>,
@@ -81,6 +85,7 @@ impl World {
             ledger: Ledger::restore(Persisted::default(), now),
             disk: Persisted::default(),
             cores: Vec::new(),
+            graves: Vec::new(),
             epochs: 0,
             taken: HashMap::new(),
             durable: HashMap::new(),
@@ -116,9 +121,18 @@ impl World {
                 }
             }
             Step::KillCore(core) => {
-                self.step(Step::LoseStream(core));
-                self.cores[core] = self.new_core();
+                // The stream's end may be seen after the death.
+                let link = self.cores[core].link.take();
+                let core = std::mem::replace(&mut self.cores[core], Core::default());
+                self.graves.push(remains(core.epoch, core.value + 3, core.sent + 2));
+                self.bury();
+                if let Some(link) = link {
+                    self.ledger.lost(&link, true, self.now);
+                }
+                let new = self.new_core();
+                *self.cores.iter_mut().find(|core| core.epoch == 0).unwrap() = new;
             }
+            Step::Bury => self.bury(),
             Step::BeginCommit => {
                 if self.writing.is_none() {
                     self.writing = self.ledger.changes().map(|changes| (changes, self.taken.clone()));
@@ -143,6 +157,30 @@ impl World {
                 self.ledger.tick(self.now);
             }
         }
+    }
+
+    fn bury(&mut self) {
+        let mut graves = std::mem::take(&mut self.graves);
+        graves.retain(|grave| {
+            let closed = self.ledger.ended.contains(&grave.epoch);
+            match self.ledger.bury(grave, self.now) {
+                Burial::Connected => true,
+                Burial::Taken => {
+                    // One that stayed away too long was closed without its last word.
+                    if !closed {
+                        self.taken.entry(grave.epoch).or_default().value = grave.cells[cell()];
+                    }
+                    true
+                }
+                Burial::Done => {
+                    let settled = self.ledger.settled.contains(&grave.epoch);
+                    let told = self.durable.get(&grave.epoch).map_or(0, |known| known.value);
+                    assert!(settled || told == grave.cells[cell()], "removed before it was on disk");
+                    false
+                }
+            }
+        });
+        self.graves = graves;
     }
 
     fn connect(&mut self, core: usize) {
@@ -246,6 +284,14 @@ proptest! {
             world.step(step);
             world.check();
         }
+        // And every dead one is buried.
+        for _ in 0..3 {
+            for step in [Step::Bury, Step::Pass(6), Step::BeginCommit, Step::FinishCommit] {
+                world.step(step);
+                world.check();
+            }
+        }
+        prop_assert!(world.graves.is_empty(), "{:?}", world.graves);
         for core in &world.cores {
             prop_assert_eq!(world.durable[&core.epoch], Known { sequence: core.sequence, value: core.value, sent: core.sent });
         }

@@ -9,6 +9,8 @@ use ureq::http::Uri;
 pub(super) struct Address {
     url: String,
     shown: String,
+    host: String,
+    port: u16,
     loopback: bool,
 }
 
@@ -33,7 +35,9 @@ impl Address {
             Some(query) => format!("{shown}?{query}"),
             None => shown.clone(),
         };
-        Ok(Self { url, shown, loopback: is_loopback(authority.host()) })
+        let port = authority.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+        let host = authority.host().to_owned();
+        Ok(Self { url, shown, loopback: is_loopback(&host), host, port })
     }
 
     /// Where requests go.
@@ -44,6 +48,11 @@ impl Address {
     /// For messages: without the query, which may hold a key.
     pub(super) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Host and port, as a client of HTTP has them.
+    pub(super) fn server(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     /// Whether the server is this machine, which no proxy leads to.

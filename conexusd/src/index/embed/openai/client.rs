@@ -120,6 +120,11 @@ impl Client {
         self.address.shown()
     }
 
+    /// Host and port.
+    pub(super) fn server(&self) -> (&str, u16) {
+        self.address.server()
+    }
+
     pub(super) fn model(&self) -> &str {
         &self.model
     }

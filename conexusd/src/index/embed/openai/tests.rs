@@ -371,13 +371,15 @@ fn a_redirect_is_not_followed() {
 fn waiting_ends_when_cancelled() {
     let server = serve(|_| (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "60")], "").into_response());
     let embedder = server.embedder();
-    let start = Instant::now();
+    let (start, mut effort) = (Instant::now(), Effort::default());
     let error = embedder
-        .embed_documents_unless(&documents(&["a"]), &|| start.elapsed() > Duration::from_millis(200))
+        .embed_documents_unless(&documents(&["a"]), &|| start.elapsed() > Duration::from_millis(200), &mut effort)
         .expect_err("cancelled");
     assert!(error.message.ends_with("was cancelled"), "{error}");
+    let [retry] = effort.retries[..] else { panic!("{effort:?}") };
+    assert_eq!((retry.error, retry.wait_ms), (EmbeddingError::RateLimited, 60_000));
     assert!(start.elapsed() < Duration::from_secs(10));
-    embedder.embed_documents_unless(&documents(&["a"]), &|| true).expect_err("cancelled");
+    embedder.embed_documents_unless(&documents(&["a"]), &|| true, &mut Effort::default()).expect_err("cancelled");
     assert_eq!(server.requests(), 1);
 }
 
@@ -404,4 +406,29 @@ fn bad_settings_are_refused_by_name() {
         let error = OpenAiEmbedder::connect(options, Telemetry::detached()).expect_err("refused");
         assert!(error.message.starts_with(expect), "{error}");
     }
+}
+
+#[test]
+fn a_remote_call_is_a_client_span_with_its_retries() {
+    let server = serve(|got| match got.number {
+        0 => (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "0")], "busy").into_response(),
+        _ => got.good(),
+    });
+    let (embedder, mut effort) = (server.embedder(), Effort::default());
+    embedder.embed_query_noting("ab", &mut effort).expect("good");
+    let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
+    let mut trace = telemetry.trace("mcp.search");
+    let span = trace.start(trace.root(), "embedding.generate");
+    super::super::describe(&mut trace, span, &embedder, &effort, false);
+    trace.finish();
+    let spans = capture.spans();
+    let span = &spans[1];
+    assert_eq!(span.kind(), conexus_proto::v1::SpanKind::Client);
+    let attributes = format!("{:?}", span.attributes);
+    let port = server.base_url.rsplit(':').next().expect("a port");
+    for part in ["\"http.client\"", "\"embeddings\"", "\"127.0.0.1\"", "gen_ai.request.model", port] {
+        assert!(attributes.contains(part), "{part} in {attributes}");
+    }
+    assert_eq!((span.events.len(), span.events[0].name.as_str()), (1, "retry"));
+    assert!(format!("{:?}", span.events[0].attributes).contains("\"http\""), "{:?}", span.events);
 }

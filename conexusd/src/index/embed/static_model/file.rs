@@ -19,8 +19,8 @@ const COMPILED_VOCABULARY: &[u8] = include_bytes!("../../../../model/vocab.txt")
 
 /// The BLAKE3 hashes of the files compiled in.
 pub(super) const COMPILED_HASHES: [&str; 2] = [
-    "d13024ff746067d485e78e53ecac9aad2037a238c79063e89e3a3717509721c5",
-    "ceaa5e75f026097592d37711cf76d4afcb2ad10671faf3ccd193e5786a840e4a",
+    "01764dc2772faf1e318eae894161f5827adfca65f9d71441432812d9d9312ef1",
+    "a3873618e3ad0d0c7be5969e58c71e59e542aab7c468f82c0f94362dca54b81e",
 ];
 
 /// Larger files are refused unread.
