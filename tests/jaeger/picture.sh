@@ -11,6 +11,8 @@ picture=$(realpath -m "${1:-docs/images/jaeger-trace.png}")
 target=${CARGO_TARGET_DIR:-$PWD/target}
 bin=$(realpath "${CONEXUS_BIN:-$target/release}")
 tools=$target/test-tools/jaeger-picture
+# Not a setting of the programs', which refuse what they do not know.
+unset CONEXUS_BIN
 
 packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
@@ -38,9 +40,20 @@ stop() {
 }
 trap stop EXIT
 
+# Repeats a command for a minute until it succeeds.
+wait_for() {
+  for _ in {1..300}; do
+    if "$@" >/dev/null 2>&1; then return; fi
+    sleep 0.2
+  done
+  echo "error: not within a minute: $*" >&2
+  cat "$home"/*.log >&2
+  exit 1
+}
+
 "$target/test-tools/jaeger/debug/conexus-test-jaeger" >"$home/jaeger.json" &
 pids+=($!)
-until [ -s "$home/jaeger.json" ]; do sleep 0.1; done
+wait_for test -s "$home/jaeger.json"
 ui=$(jq -r .ui "$home/jaeger.json")
 
 export HOME=$home XDG_RUNTIME_DIR=$home XDG_STATE_HOME=$home/state XDG_DATA_HOME=$home/data XDG_CONFIG_HOME=$home/config
@@ -51,14 +64,14 @@ export CONEXUS_TRACING_ENDPOINT
 pids+=($!)
 "$bin/conexusd" serve --root docs 2>"$home/conexusd.log" &
 pids+=($!)
-listens() { jq -R -r 'fromjson? | select(.message == "listening") | .address' "$home/conexusd.log"; }
-until [ -n "$(listens)" ]; do sleep 0.1; done
-address=$(listens)
-until curl -fsS "http://$address/health" | jq -e '.index.phase == "idle"' >/dev/null; do sleep 0.2; done
+address() { jq -R -r -e 'fromjson? | select(.message == "listening") | .address' "$home/conexusd.log"; }
+wait_for address
+indexed() { curl -fsS "http://$(address)/health" | jq -e '.index.phase == "idle"'; }
+wait_for indexed
 
-"$target/test-tools/venv/bin/python" tests/python/drive.py http "http://$address/mcp" >/dev/null <<'OPERATIONS'
+"$target/test-tools/venv/bin/python" tests/python/drive.py http "http://$(address)/mcp" >/dev/null <<'OPERATIONS'
 [{"call": "context_search", "arguments": {"query": "how long do traces wait for a collector"}}]
 OPERATIONS
 trace=$(jq -R -r 'fromjson? | select(.message == "MCP request completed" and .method == "context_search") | .trace_id' "$home/conexusd.log")
-until curl -fsS "http://$ui/api/traces/$trace" >/dev/null 2>&1; do sleep 0.2; done
+wait_for curl -fsS "http://$ui/api/traces/$trace"
 node "$tools/picture.mjs" "http://$ui/trace/$trace" "$picture"

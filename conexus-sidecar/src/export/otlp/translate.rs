@@ -121,8 +121,11 @@ fn link(link: &v1::SpanLink) -> Link {
     Link { trace_id: link.trace_id.clone(), span_id: id(link.span_id), flags, ..Link::default() }
 }
 
+/// OTLP allows a key once; the last value is the one that counts.
 fn attributes(attributes: &[v1::Attribute]) -> Vec<KeyValue> {
-    let known = attributes.iter().filter_map(|attribute| {
+    let is_last = |at: usize, key: &str| attributes[at + 1..].iter().all(|later| later.key != key);
+    let last = attributes.iter().enumerate().filter(|(at, attribute)| is_last(*at, &attribute.key));
+    let known = last.filter_map(|(_, attribute)| {
         let value = match attribute.value.as_ref()? {
             attribute::Value::Text(text) => any_value::Value::StringValue(text.clone()),
             attribute::Value::Integer(integer) => any_value::Value::IntValue(*integer),
@@ -201,6 +204,18 @@ mod tests {
         assert_eq!(values, [StringValue("t".into()), IntValue(-3), DoubleValue(0.5), BoolValue(true)]);
         assert_eq!((out.events[0].name.as_str(), out.events[0].time_unix_nano), ("retry", 1_100));
         assert_eq!((out.links[0].trace_id.as_slice(), out.links[0].span_id[7]), (&[9; 16][..], 5));
+    }
+
+    #[test]
+    fn a_key_that_was_set_twice_has_its_last_value() {
+        let twice = [1, 2].map(|number| attribute("results", attribute::Value::Integer(number)));
+        let both = [&twice[..], &[attribute("other", attribute::Value::Flag(true))]].concat();
+        let values: Vec<_> = attributes(&both).into_iter().map(|pair| (pair.key, pair.value.unwrap().value)).collect();
+        let expected = [
+            ("results".to_owned(), Some(any_value::Value::IntValue(2))),
+            ("other".to_owned(), Some(any_value::Value::BoolValue(true))),
+        ];
+        assert_eq!(values, expected);
     }
 
     #[test]
