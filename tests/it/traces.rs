@@ -89,7 +89,14 @@ fn a_search_is_one_trace_of_all_its_stages() {
         assert_eq!(jaeger::outline(&spans), SEARCH, "{protocol}");
         let root = jaeger::root(&spans);
         assert_eq!(root.parent, None);
-        for (key, value) in [("method", json!("context_search")), ("span.kind", json!("server"))] {
+        for (key, value) in [
+            ("method", json!("context_search")),
+            ("mcp.method.name", json!("tools/call")),
+            ("gen_ai.tool.name", json!("context_search")),
+            ("query", json!("where are idle sessions expired")),
+            ("top_k", json!(20)),
+            ("span.kind", json!("server")),
+        ] {
             assert_eq!(root.tags.get(key), Some(&value), "{root:#?}");
         }
         assert!(root.tags["results"].as_i64().is_some_and(|results| results > 0), "{root:#?}");
@@ -108,6 +115,7 @@ fn a_search_is_one_trace_of_all_its_stages() {
         assert!(named("embedding.generate").tags["cache_hit"].is_boolean());
         assert!(named("vector.search").tags["candidates"].as_i64().is_some_and(|count| count > 0));
         assert!(named("bm25.search").tags["terms"].as_i64().is_some_and(|count| count > 0));
+        assert_eq!(named("store.read").tags["op"], "db");
         assert!(named("result.format").tags["bytes"].as_i64().is_some_and(|count| count > 0));
     }
 }
@@ -120,6 +128,7 @@ mcp.search
   result.rank
   vectorstore.search
     bm25.search
+    store.read
     vector.search
 ";
 
@@ -160,11 +169,11 @@ fn an_incoming_trace_is_continued_and_its_flag_wins() {
         let session = Session::open(&traced.core.address);
         let id = |offset: u32| format!("{TRACE}{:02x}", number + offset);
         let parent = |offset: u32, flags: &str| format!("00-{}-{PARENT}-{flags}", id(offset));
-        session.search("session", Some(&parent(0, "01")), None);
-        session.search("session", None, Some(&parent(1, "01")));
-        session.search("session", Some(&parent(2, "00")), None);
+        session.search("idle session", Some(&parent(0, "01")), None);
+        session.search("configuration file", None, Some(&parent(1, "01")));
+        session.search("rate limits", Some(&parent(2, "00")), None);
         // The message is nearer to the caller than the connection.
-        session.search("session", Some(&parent(2, "00")), Some(&parent(3, "01")));
+        session.search("client retries", Some(&parent(2, "00")), Some(&parent(3, "01")));
         for kept in [0, 1, 3] {
             let spans = wait_for(&jaeger, &id(kept));
             let root = jaeger::root(&spans);

@@ -24,8 +24,8 @@ fn failed_and_slow_requests_are_kept_whole_when_nothing_else_is() {
             {"call": "context_grep", "arguments": {"pattern": "("}},
             {"call": "context_search", "arguments": {"query": "session", "top_k": 0}},
             {"call": "no_such_tool"},
-            {"call": "context_index_control", "arguments": {"action": "force_reindex"}},
-            {"call": "context_index_control", "arguments": {"action": "start"}},
+            // With somebody to tell its progress to, it waits for the run.
+            {"call": "context_index_control", "arguments": {"action": "force_reindex"}, "progress": true},
             drive::search("limit"),
         ]),
     );
