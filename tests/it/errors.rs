@@ -4,7 +4,6 @@
 //! an endpoint in between. Every event and transaction goes through Sentry's own normaliser, which must find nothing wrong.
 
 use std::fs;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use conexus_tests::bugsink::{Bugsink, normalised};
@@ -127,6 +126,9 @@ fn crash_by(signal: Signal) -> Value {
     let mut core = Core::start(&home, &tree::small(&home));
     core.wait_until_indexed(SOON);
     drive::over_http(&core.address, json!([drive::search("idle session")]));
+    // What the sidecar has not got yet dies with the core.
+    let counted = || sidecar.value("conexus_mcp_requests_total", &["method=\"context_search\"", "status=\"ok\""]);
+    eventually("the search has arrived", SOON, || (counted() == Some(1.0)).then_some(()));
     core.process.signal(signal);
     core.process.wait(SOON);
     let start = Instant::now();
@@ -194,23 +196,19 @@ fn a_core_that_runs_out_of_memory_is_reported() {
     let kept = Envelopes::start(Answer::With(200, ""));
     config(&home, &kept.dsn("key", "1"), "");
     let sidecar = Sidecar::start(&home);
-    let core = Core::start(&home, &tree::small(&home));
+    let root = tree::small(&home);
+    let mut core = Core::start(&home, &root);
     core.wait_until_indexed(SOON);
     fs::write(group.join("cgroup.procs"), core.process.pid().to_string()).expect("the core moves to the group");
     // Below what it needs for anything it does: the next pages that it asks for are refused.
     fs::write(group.join(limit), (1 << 20).to_string()).expect("the group has a limit");
-    let mut core = core;
-    let ended = std::thread::spawn({
-        let address = core.address.clone();
-        move || {
-            for _ in 0..20 {
-                let _ = Command::new("curl").args(["-s", "-m", "2", &format!("http://{address}/health")]).output();
-            }
-        }
-    });
+    for number in 0..200 {
+        let lines: String =
+            (0..500).map(|line| format!("def part_{number}_{line}():\n    return {line}\n\n")).collect();
+        tree::write(&root, &format!("many/part_{number}.py"), &lines);
+    }
     core.process.wait(SOON);
     let event = eventually("the end is reported", SOON, || kept.items("event").pop());
-    ended.join().expect("nobody panics");
     assert_eq!(text(&event, "/exception/values/0/value"), "killed (cause unknown)");
     assert_eq!(sidecar.value("conexus_core_crashes_total", &[]), Some(1.0));
     let _ = fs::remove_dir(&group);

@@ -23,7 +23,8 @@ except OSError:
 
 /// As another user, if this is root; a user other than root cannot become another.
 fn knock(socket: &std::path::Path, user: Option<u32>) -> String {
-    let script = format!("import os\n{}\n{KNOCK}", user.map_or(String::new(), |user| format!("os.setuid({user})")));
+    let script =
+        format!("import os, socket, sys\n{}\n{KNOCK}", user.map_or(String::new(), |user| format!("os.setuid({user})")));
     let mut command = Command::new(python::interpreter());
     command.arg("-c").arg(script).arg(socket).stderr(Stdio::piped());
     let output = command.output().expect("Python runs");

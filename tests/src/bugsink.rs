@@ -48,10 +48,10 @@ impl Bugsink {
         let mut this = Self { process, address, token, project: 0, dsn: String::new() };
         eventually("Bugsink answers", Duration::from_secs(90), || this.get("/api/canonical/0/teams/").ok());
         let team = this.post("/api/canonical/0/teams/", &json!({"name": "conexus"}));
-        let project = json!({"name": "conexus", "team": team["id"]});
-        let project = this.post("/api/canonical/0/projects/", &project);
-        this.project = project["id"].as_u64().expect("a project has a number");
-        let project = this.get(&format!("/api/canonical/0/projects/{}/", this.project)).expect("the project is there");
+        this.post("/api/canonical/0/projects/", &json!({"name": "conexus", "team": team["id"]}));
+        let projects = this.get("/api/canonical/0/projects/").expect("projects are listed");
+        let project = projects["results"][0].clone();
+        this.project = project["id"].as_u64().unwrap_or_else(|| panic!("a project has a number: {projects}"));
         this.dsn = project["dsn"].as_str().unwrap_or_else(|| panic!("no DSN: {project}")).to_owned();
         this
     }

@@ -17,10 +17,10 @@ use std::time::Duration;
 use conexus_proto::facts::{Addition, BUCKET_BOUNDS_NANOS, BUCKETS, CELLS, Fact, Label, Method, Status};
 use rustix::process::Signal;
 
+use crate::cable::Cable;
 use crate::home::Home;
 use crate::prometheus::Prometheus;
 use crate::stack::{Sidecar, sum};
-use crate::cable::Cable;
 use crate::{eventually, free_port};
 
 /// Bytes of one request to a core.

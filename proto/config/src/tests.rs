@@ -83,6 +83,7 @@ fn other_value(path: &str) -> (&'static str, &'static str) {
         "embedding.base_url" | "observability.tracing.endpoint" => same("http://other.example:4318"),
         "embedding.api_key" => same("sk-1"),
         "observability.sentry.dsn" => same("https://key@sentry.example.com/1"),
+        "search.method" => same("words"),
         "observability.log_level" => same("debug"),
         "observability.log_format" => same("text"),
         "observability.log_rotation" => same("hourly"),
