@@ -289,15 +289,19 @@ mod tests {
             drop_frames: "",
         };
         let mut builder = Builder::new(&kind, Duration::from_secs(2));
-        // One past the beginning, as if it had been called from its first instruction.
-        let here = a_stack_is_named_once_and_reads_back as *const () as usize + 1;
-        builder.add(&[here, here], vec![20], Some("worker"));
-        builder.add(&[here], vec![10], None);
+        let mut here = Vec::new();
+        backtrace::trace(|frame| {
+            here.push(frame.ip() as usize);
+            true
+        });
+        builder.add(&here, vec![20], Some("worker"));
+        builder.add(&here, vec![10], None);
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(&*builder.finish()).read_to_end(&mut bytes).unwrap();
         let profile = Profile::decode(&*bytes).unwrap();
-        assert_eq!((profile.texts[0].as_str(), profile.locations.len(), profile.period), ("", 1, 10));
-        assert_eq!(profile.samples[0].locations, [1, 1]);
+        assert_eq!((profile.texts[0].as_str(), profile.period), ("", 10));
+        assert_eq!(profile.samples[0].locations, profile.samples[1].locations);
+        assert!(profile.locations.len() <= here.len());
         let text = |index: i64| profile.texts[index as usize].as_str();
         assert!(
             profile.functions.iter().any(|f| text(f.name).ends_with("a_stack_is_named_once_and_reads_back")),

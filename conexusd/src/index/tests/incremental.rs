@@ -41,6 +41,18 @@ fn a_rename_and_a_copy_embed_nothing() {
 }
 
 #[test]
+fn without_the_persistent_cache_a_rebuild_embeds_everything_again() {
+    for (reuse_vectors, again) in [(true, false), (false, true)] {
+        let bench = Bench::new();
+        fill(&bench);
+        let index = bench.try_open(IndexOptions { reuse_vectors, ..bench.options() }).unwrap();
+        let chunks = run(&index, Run::All).chunks;
+        assert_eq!(run(&index, Run::Rebuild).embedded > 0, again, "reuse_vectors: {reuse_vectors}, {chunks} chunks");
+        assert_same(&dump(&index.snapshot()), &bench.fresh_dump(), "after a rebuild");
+    }
+}
+
+#[test]
 fn a_touched_file_keeps_its_version_and_shows_its_new_time() {
     let bench = Bench::new();
     fill(&bench);

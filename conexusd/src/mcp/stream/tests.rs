@@ -470,7 +470,7 @@ async fn every_request_is_counted_once_traced_and_ended() {
     check(search, &[("gen_ai.tool.name", "context_search"), ("gen_ai.operation.name", "execute_tool")]);
     check(search, &[("query", "retry"), ("top_k", "20"), ("results", "1"), ("network.transport", "pipe")]);
     let with_id = |id: &str| *roots.iter().find(|root| text(root, "jsonrpc.request.id") == id).unwrap();
-    check(with_id("4"), &[("error", "invalid_params"), ("error.type", "tool_error"), ("query", "")]);
+    check(with_id("4"), &[("error", "invalid_params"), ("error.type", "tool_error"), ("query", "(")]);
     check(with_id("5"), &[("error", "tool"), ("query", "fail")]);
     check(
         with_id("6"),
