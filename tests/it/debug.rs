@@ -1,6 +1,7 @@
 //! Debug: do stock gRPC clients see what goes on, and do the sidecar's own commands?
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -24,12 +25,11 @@ fn socket(home: &Home) -> String {
     home.path().join("run/conexus/telemetry.sock").display().to_string()
 }
 
-/// grpcurl speaks the older reflection.
-fn grpcurl(home: &Home, arguments: &[&str]) -> Command {
+/// grpcurl speaks the older reflection. It would send the socket's path as the name of the host, which HTTP/2 does not allow.
+fn grpcurl(home: &Home, body: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(python::tool("grpcurl"));
-    let (before, after) =
-        arguments.split_at(arguments.iter().position(|a| !a.starts_with('-') && !a.starts_with('{')).unwrap_or(0));
-    command.args(["-plaintext", "-unix"]).args(before).arg(socket(home)).args(after).env("HOME", home.path());
+    command.args(["-plaintext", "-unix", "-authority", "localhost", "-d", body, &socket(home)]);
+    command.args(arguments).env("HOME", home.path());
     command
 }
 
@@ -43,12 +43,14 @@ fn buf(home: &Home, arguments: &[&str]) -> Command {
 
 /// Streams for a while, and returns what it said.
 fn streamed(mut command: Command, meanwhile: impl FnOnce()) -> String {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the client starts");
+    // A group of its own: what comes from PyPI is a script that runs the program.
+    command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let mut child = command.spawn().expect("the client starts");
     // It has to be connected before anything happens.
     std::thread::sleep(Duration::from_secs(2));
     meanwhile();
     std::thread::sleep(Duration::from_secs(1));
-    let _ = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let _ = Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status();
     let mut text = String::new();
     child.stdout.take().expect("it is piped").read_to_string(&mut text).expect("it says text");
     let _ = child.wait();
@@ -64,17 +66,17 @@ fn stock_grpc_clients_and_our_own_show_what_goes_on() {
     eventually("the core is connected", Duration::from_secs(20), || {
         (core.health()["telemetry"]["connected"] == true).then_some(())
     });
-    let listed = said(grpcurl(&home, &["list"]));
+    let listed = said(grpcurl(&home, "{}", &["list"]));
     let listed_by_buf = said(buf(&home, &["--list-services", "http://localhost"]));
     for service in SERVICES {
         assert!(listed.contains(service) && listed_by_buf.contains(service), "{service}: {listed}{listed_by_buf}");
     }
-    assert!(said(grpcurl(&home, &["describe", "conexus.telemetry.v1.Debug"])).contains("rpc Tail"));
-    assert!(said(grpcurl(&home, &["grpc.health.v1.Health/Check"])).contains("SERVING"));
+    assert!(said(grpcurl(&home, "{}", &["describe", "conexus.telemetry.v1.Debug"])).contains("rpc Tail"));
+    assert!(said(grpcurl(&home, "{}", &["grpc.health.v1.Health/Check"])).contains("SERVING"));
     let snapshot =
         |text: &str| -> Value { serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")) };
     for text in [
-        said(grpcurl(&home, &["conexus.telemetry.v1.Debug/Snapshot"])),
+        said(grpcurl(&home, "{}", &["conexus.telemetry.v1.Debug/Snapshot"])),
         said(buf(&home, &["-d", "{}", "http://localhost/conexus.telemetry.v1.Debug/Snapshot"])),
     ] {
         let reply = snapshot(&text);
@@ -86,7 +88,7 @@ fn stock_grpc_clients_and_our_own_show_what_goes_on() {
     };
     let only = r#"{"kinds": ["measure"], "contains": "conexus_mcp_requests_total"}"#;
     for command in [
-        grpcurl(&home, &["-d", only, "conexus.telemetry.v1.Debug/Tail"]),
+        grpcurl(&home, only, &["conexus.telemetry.v1.Debug/Tail"]),
         buf(&home, &["-d", only, "http://localhost/conexus.telemetry.v1.Debug/Tail"]),
     ] {
         let seen = streamed(command, search);
