@@ -12,6 +12,7 @@ mod metrics_move;
 mod secrets;
 mod stderr;
 mod profiles;
+mod debug;
 mod peers;
 mod ownership;
 mod odd_trees;

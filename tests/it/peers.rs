@@ -10,8 +10,7 @@ use conexus_tests::python;
 use conexus_tests::stack::Sidecar;
 
 /// Connects, says HTTP/2's first words and prints how many bytes come back before the end.
-const KNOCK: &str = "import socket, sys
-s = socket.socket(socket.AF_UNIX)
+const KNOCK: &str = "s = socket.socket(socket.AF_UNIX)
 s.settimeout(5)
 s.connect(sys.argv[1])
 try:
@@ -23,8 +22,9 @@ except OSError:
 
 /// As another user, if this is root; a user other than root cannot become another.
 fn knock(socket: &std::path::Path, user: Option<u32>) -> String {
-    let script =
-        format!("import os, socket, sys\n{}\n{KNOCK}", user.map_or(String::new(), |user| format!("os.setuid({user})")));
+    // Another user may not be allowed to read Python's own modules: they come first.
+    let change = user.map_or(String::new(), |user| format!("os.setuid({user})"));
+    let script = format!("import os, socket, sys\n{change}\n{KNOCK}");
     let mut command = Command::new(python::interpreter());
     command.arg("-c").arg(script).arg(socket).stderr(Stdio::piped());
     let output = command.output().expect("Python runs");
