@@ -62,16 +62,16 @@ pub struct Otlp {
 }
 
 enum Transport {
-    Http(Http),
-    Grpc(Grpc),
+    Http(Box<Http>),
+    Grpc(Box<Grpc>),
 }
 
 impl Otlp {
     /// The collector that is configured. Connects when there is something to send.
     pub fn new(tracing: &Tracing) -> Result<Self, OtlpError> {
         let transport = match tracing.protocol {
-            TracingProtocol::Http => Transport::Http(Http::new(&tracing.endpoint)?),
-            TracingProtocol::Grpc => Transport::Grpc(Grpc::new(&tracing.endpoint)?),
+            TracingProtocol::Http => Transport::Http(Box::new(Http::new(&tracing.endpoint)?)),
+            TracingProtocol::Grpc => Transport::Grpc(Box::new(Grpc::new(&tracing.endpoint)?)),
         };
         Ok(Self { translator: Translator::new(), transport })
     }

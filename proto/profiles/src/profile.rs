@@ -51,16 +51,8 @@ impl Builder {
         (profile.time_nanos, profile.duration_nanos) = (now.as_nanos() as i64, duration.as_nanos() as i64);
         // One mapping that says that names are there, so that viewers do not look for the program.
         let (has_functions, has_filenames, has_lines, has_inlines) = (true, true, true, true);
-        let mapping = Mapping {
-            id: 1,
-            limit: u64::MAX,
-            filename,
-            has_functions,
-            has_filenames,
-            has_lines,
-            has_inlines,
-            ..Mapping::default()
-        };
+        let mapping =
+            Mapping { id: 1, limit: u64::MAX, filename, has_functions, has_filenames, has_lines, has_inlines };
         profile.mappings.push(mapping);
         builder
     }

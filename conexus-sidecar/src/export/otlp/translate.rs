@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn each_core_is_an_instance_of_the_service() {
         let one = v1::Span { span_id: 1, ..v1::Span::default() };
-        let pieces = [piece(1, &[one.clone(), one.clone()]), piece(2, &[one.clone()]), piece(1, &[one])];
+        let pieces = [piece(1, &[one.clone(), one.clone()]), piece(2, std::slice::from_ref(&one)), piece(1, &[one])];
         let request = Translator::new().request(&pieces);
         let counts: Vec<usize> = request.resource_spans.iter().map(|core| core.scope_spans[0].spans.len()).collect();
         assert_eq!(counts, [3, 1]);

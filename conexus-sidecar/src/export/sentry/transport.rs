@@ -174,9 +174,7 @@ impl Destination for Transport {
             .filter_map(|record| open(record).map(|(category, text)| (category, text.to_owned())))
             .collect();
         for (category, body) in envelopes {
-            if self.gate.is_closed(category) {
-                refused += 1;
-            } else if self.post_elsewhere(body).await?.refused.is_some() {
+            if self.gate.is_closed(category) || self.post_elsewhere(body).await?.refused.is_some() {
                 refused += 1;
             }
         }

@@ -123,7 +123,7 @@ impl World {
             Step::KillCore(core) => {
                 // The stream's end may be seen after the death.
                 let link = self.cores[core].link.take();
-                let core = std::mem::replace(&mut self.cores[core], Core::default());
+                let core = std::mem::take(&mut self.cores[core]);
                 self.graves.push(remains(core.epoch, core.value + 3, core.sent + 2));
                 self.bury();
                 if let Some(link) = link {
