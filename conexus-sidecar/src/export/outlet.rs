@@ -184,13 +184,14 @@ impl Outlet {
         inner.records >= self.chunk.records || inner.bytes >= self.chunk.bytes
     }
 
-    /// Takes the oldest pieces, up to a chunk.
+    /// Takes the oldest pieces, up to a chunk; all of them are of one core.
     pub fn take_chunk(&self) -> Vec<Piece> {
         let mut inner = self.inner();
         let mut chunk = Vec::new();
         let mut room = self.chunk;
         while let Some(next) = inner.waiting.front() {
-            if !chunk.is_empty() && (next.len() > room.records || next.bytes > room.bytes) {
+            let fits = next.len() <= room.records && next.bytes <= room.bytes;
+            if chunk.first().is_some_and(|first: &Piece| !fits || next.epoch() != first.epoch()) {
                 break;
             }
             room.records = room.records.saturating_sub(next.len());

@@ -3,13 +3,13 @@
 //! One resource for each core, with the attributes that OpenTelemetry's semantic conventions give a service. What a
 //! span says of itself was chosen in the core and is passed on as it is.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use conexus_proto::v1::{self, attribute, record};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::export::outlet::Piece;
 
@@ -19,12 +19,11 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.40.0";
 pub const SERVICE: &str = "conexus";
 /// What made the spans.
 const SCOPE: &str = "conexusd";
-/// The trace is kept.
-const SAMPLED: u32 = 1;
 
-/// Makes requests.
+/// Makes what the library exports.
 pub struct Translator {
     host: Option<String>,
+    scope: InstrumentationScope,
 }
 
 impl Default for Translator {
@@ -37,88 +36,76 @@ impl Translator {
     /// Spans of cores on this host.
     pub fn new() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        Self { host: host.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()) }
+        let scope = InstrumentationScope::builder(SCOPE)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(SCHEMA_URL)
+            .build();
+        Self { host: host.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()), scope }
     }
 
-    /// A request with all spans of these pieces.
-    pub fn request(&self, pieces: &[Piece]) -> ExportTraceServiceRequest {
-        let mut cores: Vec<(u64, Vec<Span>)> = Vec::new();
-        for piece in pieces {
-            let spans = piece.records().filter_map(|record| match &record.record {
-                Some(record::Record::Span(found)) => Some(span(found)),
-                _ => None,
-            });
-            match cores.iter_mut().find(|(epoch, _)| *epoch == piece.epoch()) {
-                Some((_, known)) => known.extend(spans),
-                None => cores.push((piece.epoch(), spans.collect())),
-            }
-        }
-        let resource_spans = cores.into_iter().map(|(epoch, spans)| self.resource_spans(epoch, spans)).collect();
-        ExportTraceServiceRequest { resource_spans }
+    /// All spans of these pieces.
+    pub fn spans(&self, pieces: &[Piece]) -> Vec<SpanData> {
+        let mut spans = Vec::with_capacity(pieces.iter().map(Piece::len).sum());
+        spans.extend(pieces.iter().flat_map(Piece::records).filter_map(|record| match &record.record {
+            Some(record::Record::Span(found)) => Some(span(found, &self.scope)),
+            _ => None,
+        }));
+        spans
     }
 
-    fn resource_spans(&self, epoch: u64, spans: Vec<Span>) -> ResourceSpans {
-        let scope = InstrumentationScope {
-            name: SCOPE.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            ..InstrumentationScope::default()
-        };
-        ResourceSpans {
-            resource: Some(Resource { attributes: self.resource(epoch), ..Resource::default() }),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, schema_url: SCHEMA_URL.into() }],
-            schema_url: SCHEMA_URL.into(),
-        }
-    }
-
-    fn resource(&self, epoch: u64) -> Vec<KeyValue> {
+    /// The core that the spans are about.
+    pub fn resource(&self, epoch: u64) -> Resource {
         let mut attributes = vec![
-            text("service.name", SERVICE),
+            KeyValue::new("service.name", SERVICE),
             // Both processes are of one version: the channel takes no other.
-            text("service.version", env!("CARGO_PKG_VERSION")),
-            text("service.instance.id", &format!("{epoch:016x}")),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", format!("{epoch:016x}")),
         ];
-        attributes.extend(self.host.as_ref().map(|host| text("host.name", host)));
-        attributes
+        attributes.extend(self.host.as_ref().map(|host| KeyValue::new("host.name", host.clone())));
+        Resource::builder_empty().with_schema_url(attributes, SCHEMA_URL).build()
     }
 }
 
-fn span(span: &v1::Span) -> Span {
-    let remote = if span.parent_is_remote { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-    Span {
-        trace_id: span.trace_id.clone(),
-        span_id: id(span.span_id),
-        trace_state: String::new(),
+fn span(span: &v1::Span, scope: &InstrumentationScope) -> SpanData {
+    let mut events = SpanEvents::default();
+    events.events = span.events.iter().map(event).collect();
+    let mut links = SpanLinks::default();
+    links.links = span.links.iter().map(link).collect();
+    SpanData {
+        // The trace is kept.
+        span_context: context(&span.trace_id, span.span_id, TraceFlags::SAMPLED),
         parent_span_id: id(span.parent_span_id),
-        flags: SAMPLED | SpanFlags::ContextHasIsRemoteMask as u32 | remote,
-        name: span.name.clone(),
-        kind: match span.kind() {
+        parent_span_is_remote: span.parent_is_remote,
+        span_kind: match span.kind() {
             v1::SpanKind::Internal => SpanKind::Internal,
             v1::SpanKind::Server => SpanKind::Server,
             v1::SpanKind::Client => SpanKind::Client,
-        } as i32,
-        start_time_unix_nano: nanos(span.start_unix_nanos),
-        end_time_unix_nano: nanos(span.start_unix_nanos).saturating_add(span.duration_nanos),
+        },
+        name: span.name.clone().into(),
+        start_time: time(nanos(span.start_unix_nanos)),
+        end_time: time(nanos(span.start_unix_nanos).saturating_add(span.duration_nanos)),
         attributes: attributes(&span.attributes),
-        events: span.events.iter().map(event).collect(),
-        links: span.links.iter().map(link).collect(),
+        dropped_attributes_count: 0,
+        events,
+        links,
         // What went well has no status: `Ok` is for people to set.
-        status: span.error.then(|| Status { message: span.error_message.clone(), code: StatusCode::Error as i32 }),
-        ..Span::default()
+        status: if span.error { Status::error(span.error_message.clone()) } else { Status::Unset },
+        instrumentation_scope: scope.clone(),
     }
 }
 
 fn event(event: &v1::SpanEvent) -> Event {
-    Event {
-        time_unix_nano: nanos(event.unix_nanos),
-        name: event.name.clone(),
-        attributes: attributes(&event.attributes),
-        ..Event::default()
-    }
+    Event::new(event.name.clone(), time(nanos(event.unix_nanos)), attributes(&event.attributes), 0)
 }
 
 fn link(link: &v1::SpanLink) -> Link {
-    let flags = SpanFlags::ContextHasIsRemoteMask as u32;
-    Link { trace_id: link.trace_id.clone(), span_id: id(link.span_id), flags, ..Link::default() }
+    Link::new(context(&link.trace_id, link.span_id, TraceFlags::NOT_SAMPLED), Vec::new(), 0)
+}
+
+/// A trace id that is none has only zeros, which no collector takes.
+fn context(trace_id: &[u8], span_id: u64, flags: TraceFlags) -> SpanContext {
+    let trace_id = trace_id.try_into().map_or(TraceId::INVALID, TraceId::from_bytes);
+    SpanContext::new(trace_id, id(span_id), flags, false, TraceState::NONE)
 }
 
 /// OTLP allows a key once; the last value is the one that counts.
@@ -127,31 +114,26 @@ fn attributes(attributes: &[v1::Attribute]) -> Vec<KeyValue> {
     let last = attributes.iter().enumerate().filter(|(at, attribute)| is_last(*at, &attribute.key));
     let known = last.filter_map(|(_, attribute)| {
         let value = match attribute.value.as_ref()? {
-            attribute::Value::Text(text) => any_value::Value::StringValue(text.clone()),
-            attribute::Value::Integer(integer) => any_value::Value::IntValue(*integer),
-            attribute::Value::Number(number) => any_value::Value::DoubleValue(*number),
-            attribute::Value::Flag(flag) => any_value::Value::BoolValue(*flag),
+            attribute::Value::Text(text) => Value::from(text.clone()),
+            attribute::Value::Integer(integer) => Value::I64(*integer),
+            attribute::Value::Number(number) => Value::F64(*number),
+            attribute::Value::Flag(flag) => Value::Bool(*flag),
         };
-        Some(key_value(&attribute.key, value))
+        Some(KeyValue::new(attribute.key.clone(), value))
     });
     known.collect()
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
-    key_value(key, any_value::Value::StringValue(value.to_owned()))
-}
-
-fn key_value(key: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
-/// A span's id; none at all for 0.
-fn id(id: u64) -> Vec<u8> {
-    if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() }
+fn id(id: u64) -> SpanId {
+    SpanId::from_bytes(id.to_be_bytes())
 }
 
 fn nanos(unix_nanos: i64) -> u64 {
     u64::try_from(unix_nanos).unwrap_or(0)
+}
+
+fn time(unix_nanos: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(unix_nanos)
 }
 
 #[cfg(test)]
