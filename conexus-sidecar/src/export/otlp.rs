@@ -157,19 +157,4 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_leave_the_url_and_become_a_header() {
-        let url = HttpUrl::parse("https://user:p%40ss@example.com:4318/otlp").unwrap();
-        let (uri, header) = without_credentials(&url).unwrap();
-        assert_eq!(uri.to_string(), "https://example.com:4318/otlp");
-        let header = header.unwrap();
-        assert_eq!(header.to_str().unwrap(), format!("Basic {}", BASE64_STANDARD.encode("user:p@ss")));
-        assert!(!format!("{header:?}").contains("Basic"));
-        let url = HttpUrl::parse("http://[::1]:4318").unwrap();
-        let (uri, header) = without_credentials(&url).unwrap();
-        assert_eq!((uri.authority().unwrap().as_str(), header), ("[::1]:4318", None));
-    }
-}
+mod tests;

@@ -305,6 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_is_of_one_core() {
+        let (outlet, committer, _folder) = outlet(MANY, MANY);
+        for (epoch, name) in [(1, "a"), (1, "b"), (2, "c"), (1, "d")] {
+            let span = record::Record::Span(v1::Span { name: name.into(), ..v1::Span::default() });
+            outlet.offer(&Arc::new(RecordBatch::new(epoch, vec![v1::Record { record: Some(span) }])));
+        }
+        let chunks = [(); 3].map(|()| names(&outlet.take_chunk()));
+        assert_eq!(chunks, [vec!["a", "b"], vec!["c"], vec!["d"]]);
+        committer.stop();
+    }
+
+    #[test]
     fn a_full_queue_refuses_the_newest_and_counts_it() {
         let (outlet, committer, _folder) = outlet(Limits { records: 3, bytes: 1 << 20 }, Limits { records: 2, ..MANY });
         outlet.offer(&batch(&["a", "b", "c", "d", "e", "log"]));

@@ -104,3 +104,27 @@ fn said(status: &Status, error: &str) -> String {
         (message, causes) => format!("{message}: {causes}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_repeated() {
+        let later = |code| matches!(refusal("http://a:4317", &Status::new(code, ""), ""), SendError::Later(..));
+        let passing = [1, 4, 10, 11, 14, 15].map(Code::from_i32);
+        for code in (1..=16).map(Code::from_i32) {
+            assert_eq!(later(code), passing.contains(&code), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn causes_stand_once_behind_the_message() {
+        let error = "Operation failed: TonicTracesClient export failed with gRPC code: Unavailable: away: os error 111";
+        assert_eq!(said(&Status::unavailable("away"), error), "away: os error 111");
+        assert_eq!(said(&Status::unavailable("transport"), error), "transport: away: os error 111");
+        assert_eq!(said(&Status::unavailable(""), error), "away: os error 111");
+        let bare = "Operation failed: TonicTracesClient export failed with gRPC code: Unavailable";
+        assert_eq!(said(&Status::unavailable("no room: try later"), bare), "no room: try later");
+    }
+}

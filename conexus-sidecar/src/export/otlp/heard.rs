@@ -122,3 +122,16 @@ fn bytes(list: &str) -> Vec<u8> {
     let numbers = list.trim_matches(['[', ']']).split(", ").map(str::parse);
     numbers.collect::<Result<_, _>>().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_read_from_their_list() {
+        let all: Vec<u8> = (0..=255).collect();
+        assert_eq!(bytes(&format!("{all:?}")), all);
+        assert_eq!(bytes(&format!("{:?}", &all[..1])), [0]);
+        assert_eq!((bytes("[]"), bytes("[1, 256]")), (vec![], vec![]));
+    }
+}

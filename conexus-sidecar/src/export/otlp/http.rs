@@ -13,15 +13,17 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use opentelemetry_http::{HttpClient, HttpError};
-use opentelemetry_otlp::{Compression, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_otlp::{Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 use prost::Message;
 use tracing::Dispatch;
+use tracing::dispatcher::with_default;
 use tracing::instrument::WithSubscriber;
 
 use super::{CONNECT_WITHIN, OtlpError, PLAN, SendError, Sent, without_credentials};
 use crate::aggregate::chain;
+use crate::export::prometheus::gzip;
 
 type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
@@ -46,17 +48,16 @@ impl Http {
         let answer = Answer::default();
         let connection =
             Connection { client: client(endpoint), headers: headers(authorization), answer: answer.clone() };
-        let exporter = SpanExporter::builder()
+        let builder = SpanExporter::builder()
             .with_http()
             .with_http_client(connection)
             .with_endpoint(uri.to_string())
             .with_protocol(Protocol::HttpBinary)
-            .with_compression(Compression::Gzip)
             .with_timeout(PLAN.timeout)
-            .with_retry_policy(RetryPolicy::disabled())
-            .build()
-            .map_err(|error| OtlpError::new(endpoint, error))?;
-        Ok(Self { exporter, answer })
+            .with_retry_policy(RetryPolicy::disabled());
+        // It says which of its variables it ignores.
+        let exporter = with_default(&Dispatch::none(), || builder.build());
+        Ok(Self { exporter: exporter.map_err(|error| OtlpError::new(endpoint, error))?, answer })
     }
 
     /// Sends spans.
@@ -99,7 +100,9 @@ impl HttpClient for Connection {
         let (mut head, body) = request.into_parts();
         // The library adds headers from the environment; only the configuration may.
         head.headers = self.headers.clone();
-        let response = match self.client.request(Request::from_parts(head, Full::new(body))).await {
+        // Not by the library, whose only level takes four times as long, and which would ask the environment whether to.
+        let body = Full::new(Bytes::from(gzip(&body)));
+        let response = match self.client.request(Request::from_parts(head, body)).await {
             Ok(response) => response,
             Err(error) => {
                 let reason = format!("{uri}: {}", chain(&error));

@@ -138,14 +138,16 @@ fn time(unix_nanos: u64) -> SystemTime {
 
 #[cfg(test)]
 mod tests {
-    use conexus_proto::facts::RecordKind;
+    use opentelemetry_proto::tonic::common::v1::any_value;
+    use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+    use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+    use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
     use super::*;
-    use crate::export::RecordBatch;
 
-    fn piece(epoch: u64, spans: &[v1::Span]) -> Piece {
-        let records = spans.iter().map(|span| v1::Record { record: Some(record::Record::Span(span.clone())) });
-        Piece::whole(RecordBatch::new(epoch, records.collect()), &[RecordKind::Span])
+    /// A span as the library sends it.
+    fn sent(span: &v1::Span) -> Span {
+        super::span(span, &Translator::new().scope).into()
     }
 
     fn attribute(key: &str, value: attribute::Value) -> v1::Attribute {
@@ -175,7 +177,7 @@ mod tests {
             parent_is_remote: true,
             ..v1::Span::default()
         };
-        let out = span(&all);
+        let out = sent(&all);
         assert_eq!((out.trace_id, out.span_id), (vec![7; 16], vec![0, 0, 0, 0, 0, 0, 1, 2]));
         assert_eq!(out.parent_span_id, [0, 0, 0, 0, 0, 0, 0, 10]);
         assert_eq!((out.kind, out.flags), (SpanKind::Server as i32, 0x301));
@@ -185,44 +187,32 @@ mod tests {
         use any_value::Value::{BoolValue, DoubleValue, IntValue, StringValue};
         assert_eq!(values, [StringValue("t".into()), IntValue(-3), DoubleValue(0.5), BoolValue(true)]);
         assert_eq!((out.events[0].name.as_str(), out.events[0].time_unix_nano), ("retry", 1_100));
-        assert_eq!((out.links[0].trace_id.as_slice(), out.links[0].span_id[7]), (&[9; 16][..], 5));
+        let link = &out.links[0];
+        assert_eq!((link.trace_id.as_slice(), link.span_id[7], link.flags), (&[9; 16][..], 5, 0x100));
     }
 
     #[test]
     fn a_key_that_was_set_twice_has_its_last_value() {
         let twice = [1, 2].map(|number| attribute("results", attribute::Value::Integer(number)));
         let both = [&twice[..], &[attribute("other", attribute::Value::Flag(true))]].concat();
-        let values: Vec<_> = attributes(&both).into_iter().map(|pair| (pair.key, pair.value.unwrap().value)).collect();
-        let expected = [
-            ("results".to_owned(), Some(any_value::Value::IntValue(2))),
-            ("other".to_owned(), Some(any_value::Value::BoolValue(true))),
-        ];
-        assert_eq!(values, expected);
+        let expected = [KeyValue::new("results", 2), KeyValue::new("other", true)];
+        assert_eq!(attributes(&both), expected);
     }
 
     #[test]
     fn a_root_that_went_well_has_no_parent_and_no_status() {
-        let out = span(&v1::Span { span_id: 1, ..v1::Span::default() });
-        assert_eq!((out.parent_span_id.len(), out.status, out.flags), (0, None, 0x101));
+        let out = sent(&v1::Span { span_id: 1, ..v1::Span::default() });
+        assert_eq!((out.parent_span_id.len(), out.status, out.flags), (0, Some(Status::default()), 0x101));
     }
 
     #[test]
-    fn each_core_is_an_instance_of_the_service() {
-        let one = v1::Span { span_id: 1, ..v1::Span::default() };
-        let pieces = [piece(1, &[one.clone(), one.clone()]), piece(2, std::slice::from_ref(&one)), piece(1, &[one])];
-        let request = Translator::new().request(&pieces);
-        let counts: Vec<usize> = request.resource_spans.iter().map(|core| core.scope_spans[0].spans.len()).collect();
-        assert_eq!(counts, [3, 1]);
-        let resource = request.resource_spans[1].resource.as_ref().unwrap();
-        let value = |key: &str| {
-            let pair = resource.attributes.iter().find(|pair| pair.key == key)?;
-            match pair.value.as_ref()?.value.as_ref()? {
-                any_value::Value::StringValue(text) => Some(text.clone()),
-                _ => None,
-            }
+    fn times_are_exact_and_bounded() {
+        let at = |start_unix_nanos, duration_nanos| {
+            let out = sent(&v1::Span { start_unix_nanos, duration_nanos, ..v1::Span::default() });
+            (out.start_time_unix_nano, out.end_time_unix_nano)
         };
-        assert_eq!(value("service.name").as_deref(), Some("conexus"));
-        assert_eq!(value("service.instance.id").as_deref(), Some("0000000000000002"));
-        assert_eq!(value("service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
+        assert_eq!(at(1_790_000_000_123_456_789, 987_654_321), (1_790_000_000_123_456_789, 1_790_000_001_111_111_110));
+        assert_eq!(at(-5, 7), (0, 7));
+        assert_eq!(at(i64::MAX, u64::MAX), (i64::MAX as u64, u64::MAX));
     }
 }
