@@ -60,6 +60,8 @@ fn streamed(mut command: Command, meanwhile: impl FnOnce()) -> String {
 #[test]
 fn stock_grpc_clients_and_our_own_show_what_goes_on() {
     let home = Home::new();
+    // Spans are made for whoever takes them.
+    home.write_config("observability:\n  tracing:\n    enabled: true\n");
     let _sidecar = Sidecar::start(&home);
     let core = Core::start(&home, &tree::small(&home));
     core.wait_until_indexed(Duration::from_secs(60));

@@ -138,7 +138,11 @@ fn a_file_that_is_taken_away_comes_back_and_the_level_changes_at_run_time() {
     sidecar.process.signal(Signal::HUP);
     // At that level it does not say so.
     std::thread::sleep(Duration::from_millis(500));
+    let received = |sidecar: &Sidecar| sidecar.value("conexus_telemetry_records_received_total", &["kind=\"log\""]);
+    let before = received(&sidecar).expect("it is there from the start");
     ask();
+    // Two requests and the search come with each: they must be judged by the level that holds now.
+    eventually("its lines have come", SOON, || (received(&sidecar) >= Some(before + 3.0)).then_some(()));
     home.write_config("observability:\n  log_level: info\n");
     sidecar.process.signal(Signal::HUP);
     sidecar.process.wait_for_line("the level is read again", SOON, |line| line["log_level"] == "info");

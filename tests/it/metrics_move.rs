@@ -264,6 +264,7 @@ fn every_metric_moves() {
     let root = odd_tree(&home);
     // No trace is kept but errors, and the ring and what may wait for the sidecar are small.
     let small = [
+        ("CONEXUS_TRACING_ENABLED", "true"),
         ("CONEXUS_TRACING_SAMPLE_RATE", "0"),
         ("CONEXUS_TELEMETRY_RING_RECORDS", "256"),
         ("CONEXUS_TELEMETRY_UNSENT_MAX_BYTES", "65536"),
