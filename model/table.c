@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PIECE_BYTES_MAX = 20, DIMS_MAX = 256, BLOCK_MAX = 512, BAG_MAX = 2048 };
+enum { PIECE_BYTES_MAX = 20, DIMS_MAX = 512, BLOCK_MAX = 512, BAG_MAX = 2048 };
 
 /* ---- Tokens ---------------------------------------------------------------------------------------------------- */
 

@@ -5,8 +5,8 @@ usage: train.py DATA OUT [--seed N] [--tokens N] [--epochs N] [--rate R] [--mine
        train.py --average OUT RUN [RUN ...]
 
 Reads DATA/pairs.jsonl (see pairs.py) and writes OUT/model.safetensors, OUT/vocab.txt, OUT/float.npz, and OUT/start/, the
-same vocabulary with its starting vectors. InfoNCE in blocks, each half from one package, half from another; at 256, 128
-and 64 dimensions; query and document token weights apart. `--average` takes the mean of runs that differ by seed.
+same vocabulary with its starting vectors. InfoNCE in blocks, each half from one package, half from another; at 512, 256
+and 128 dimensions; query and document token weights apart. `--average` takes the mean of runs that differ by seed.
 """
 
 import argparse
@@ -25,7 +25,7 @@ import words
 from evaluate import held_out_ndcg
 from table import LIBRARY, Table, Tokenizer
 
-WIDTH = 256
+WIDTH = 512
 HALF = 128
 BATCH = 512
 # A language's pairs in one pass, at most; smaller ones are taken twice.
@@ -53,7 +53,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=pathlib.Path, nargs="?")
     parser.add_argument("out", type=pathlib.Path, nargs="?")
-    parser.add_argument("--tokens", type=int, default=32_000)
+    parser.add_argument("--tokens", type=int, default=30_000)
+    parser.add_argument("--width", type=int, default=WIDTH, help="dimensions, a multiple of 64 up to 512")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rate", type=float, default=2e-3)
@@ -72,7 +73,7 @@ def main() -> int:
     pairs = [pair for pair in pairs if not pair["held"]]
     rng = random.Random(args.seed)
     say(f"{len(pairs)} pairs, {len(held)} held out")
-    tokens, rows, weights = begin(pairs, args.tokens, args.data)
+    tokens, rows, weights = begin(pairs, args.tokens, args.width, args.data)
     say(f"{len(tokens)} tokens")
     table = Table(tokens, rows, weights, weights)
     table.write(args.out / "start")
@@ -82,15 +83,15 @@ def main() -> int:
     return 0
 
 
-def begin(pairs, size, data):
+def begin(pairs, size, width, data):
     """Vocabulary, starting rows and weights; the same for every seed, so that runs can be averaged."""
-    cached = data / f"start-{size}.npz"
+    cached = data / f"start-{size}-{width}.npz"
     if cached.exists():
         found = np.load(cached)
         return [str(token) for token in found["tokens"]], found["rows"], found["weights"]
     known, vectors = start.pretrained()
     tokens, shares = start.vocabulary(pairs, known, size)
-    rows, weights = start.rows_of(tokens, known, vectors, WIDTH), start.weights_of(shares)
+    rows, weights = start.rows_of(tokens, known, vectors, width), start.weights_of(shares)
     np.savez(cached, tokens=np.array(tokens), rows=rows, weights=weights)
     return tokens, rows.astype(np.float32), weights
 
@@ -104,14 +105,14 @@ def run(table, pairs, held, args, rng):
     forms = words.variants(tokenizer.tokens)
     arrays["variant"] = np.array([other for group in forms for other in group], np.uint16)
     arrays["variant_ends"] = np.cumsum([len(group) for group in forms], dtype=np.uint64)
-    V = len(tokenizer.tokens)
-    state = {name: np.zeros((V, WIDTH) if "row" in name else V, np.float32) for name in
+    V, width = table.rows.shape
+    state = {name: np.zeros((V, width) if "row" in name else V, np.float32) for name in
              ("row_mean", "row_square", "document_mean", "document_square", "query_mean", "query_square")}
     steps = np.zeros(V, np.uint32)
     log_document, log_query = np.log(table.document_weights), np.log(table.query_weights)
     at = lambda array: array.ctypes.data
     training = Training(
-        V, WIDTH, at(table.rows), at(log_document), at(log_query), *(at(state[name]) for name in state), at(steps),
+        V, width, at(table.rows), at(log_document), at(log_query), *(at(state[name]) for name in state), at(steps),
         at(arrays["query"]), at(arrays["content"]), at(arrays["path"]), at(arrays["query_ends"]), at(arrays["content_ends"]), at(arrays["path_ends"]),
         at(arrays["template"]), at(arrays["template_ends"]), len(TEMPLATES), at(arrays["variant"]), at(arrays["variant_ends"]),
         args.rate, args.rate, args.scale, 0.15, 0.05, 0.4, args.variants, 0.5, 0.15, 0.5, 0)

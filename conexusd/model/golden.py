@@ -69,7 +69,8 @@ def pieces(text, numbers):
                 at += 1
 
 
-def vector(text, numbers, rows, weights, dimensions=256):
+def vector(text, numbers, rows, weights, dimensions=None):
+    dimensions = dimensions or rows.shape[1]
     total = np.zeros(dimensions, np.float64)
     for token, count in collections.Counter(pieces(text, numbers)).items():
         total += np.sqrt(count) * np.float64(weights[token]) * rows[token, :dimensions].astype(np.float64)

@@ -161,7 +161,7 @@ impl Embedder for StaticEmbedder {
 /// The dimensions asked for, if the model can give them.
 fn checked_dimensions(asked: Option<usize>, width: usize, origin: &str) -> Result<usize, String> {
     let mut allowed = vec![width];
-    allowed.extend([128, 64].into_iter().filter(|&fewer| fewer < width));
+    allowed.extend([256, 128, 64].into_iter().filter(|&fewer| fewer < width));
     match asked {
         None => Ok(width),
         Some(asked) if allowed.contains(&asked) => Ok(asked),

@@ -19,8 +19,8 @@ const COMPILED_VOCABULARY: &[u8] = include_bytes!("../../../../model/vocab.txt")
 
 /// The BLAKE3 hashes of the files compiled in.
 pub(super) const COMPILED_HASHES: [&str; 2] = [
-    "01764dc2772faf1e318eae894161f5827adfca65f9d71441432812d9d9312ef1",
-    "a3873618e3ad0d0c7be5969e58c71e59e542aab7c468f82c0f94362dca54b81e",
+    "8bc550dd8243d2e3c86c455ac2cb5fabbe2747d7608ab76a6fd301cab940104c",
+    "b1c12a31d0e86cbe32cac2f2f48721d8bbf092b81a095fd1dd5ffc77359c8fcf",
 ];
 
 /// Larger files are refused unread.
