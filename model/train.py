@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training: pairs in, a table out.
 
-usage: train.py DATA OUT [--seed N] [--tokens N] [--epochs N] [--rate R] [--mined SHARE]
+usage: train.py DATA OUT [--seed N] [--tokens N] [--width N] [--epochs N] [--rate R] [--mined SHARE]
        train.py --average OUT RUN [RUN ...]
 
 Reads DATA/pairs.jsonl (see pairs.py) and writes OUT/model.safetensors, OUT/vocab.txt, OUT/float.npz, and OUT/start/, the

@@ -68,7 +68,7 @@ fn benches(criterion: &mut Criterion) {
         bencher.iter(|| documents.chunks(64).for_each(|batch| drop(black_box(embedder.embed_documents(batch)))));
     });
 
-    let (rows, width) = (700_000, 256);
+    let (rows, width) = (700_000, 512);
     let vectors: Vec<i8> = (0..rows * width).map(|place| (place * 31 % 251) as i8).collect();
     let mut products = vec![0; rows];
     group.throughput(Throughput::Bytes(vectors.len() as u64));
