@@ -93,8 +93,15 @@ pub(crate) fn count(seats: &Arc<Seats>, addition: Addition) {
         Some(())
     });
     if !matches!(counted, Ok(Some(()))) {
-        with(seats, |seat| seat.table.add(addition));
+        count_first(seats, addition);
     }
+}
+
+/// The same where this thread has no seat yet, or cannot reach it.
+#[cold]
+#[inline(never)]
+fn count_first(seats: &Arc<Seats>, addition: Addition) {
+    with(seats, |seat| seat.table.add(addition));
 }
 
 /// Calls `act` once with this thread's seat.
