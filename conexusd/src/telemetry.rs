@@ -36,6 +36,7 @@ mod codec;
 mod channel;
 mod life;
 mod capture;
+mod stepped;
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +48,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Handle, RuntimeMetrics};
 
 pub use capture::Capture;
+pub use channel::{Connect, Connecting, Wire};
 pub use cell::{AttributeValue, Level, SpanKind};
 pub use clock::Tick;
 pub use context::{Context, Entered, Scope};
@@ -57,6 +59,7 @@ pub use layer::TelemetryLayer;
 pub use life::{BuildInfo, ShutdownReport, TelemetryError, TelemetryGuard, TelemetryOptions};
 pub use line::LogFormat;
 pub use slots::{Accounts, Totals};
+pub use stepped::Stepped;
 pub use trace::{RootInfo, SPANS_MAX, SpanRef, Trace};
 
 use gauges::Gauges;
