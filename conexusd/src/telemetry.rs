@@ -48,8 +48,8 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use tokio::runtime::{Handle, RuntimeMetrics};
 
 pub use capture::Capture;
-pub use channel::{Connect, Connecting, Wire};
 pub use cell::{AttributeValue, Level, SpanKind};
+pub use channel::{Connect, Connecting, Wire};
 pub use clock::Tick;
 pub use context::{Context, Entered, Scope};
 pub use crash::symbolise as symbolise_crash;

@@ -54,7 +54,8 @@ impl Telemetry {
             backoff,
             deadline: deadline_seen,
         };
-        let drain = Drain { hub: Arc::clone(&hub), outbox: Some(outbox), mirror: None, stop: Arc::new(AtomicBool::new(false)) };
+        let drain =
+            Drain { hub: Arc::clone(&hub), outbox: Some(outbox), mirror: None, stop: Arc::new(AtomicBool::new(false)) };
         let stepped = Stepped { drain, collector: Collector::default(), frames: Frames::default(), deadline };
         (Self { hub }, stepped, channel.run())
     }
