@@ -13,6 +13,9 @@
 mod clock;
 mod ids;
 mod gauges;
+mod sync;
+mod count;
+mod pool;
 mod slots;
 mod shared;
 mod cell;
