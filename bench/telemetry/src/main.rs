@@ -75,7 +75,7 @@ fn main() -> anyhow::Result<()> {
         .iter()
         .filter_map(|(reporter, _)| Some(format!("{}: {}", reporter.name(), reporter.dropped()?)))
         .collect();
-    println!("\nRecords dropped: {}.\n", dropped.join("; "));
+    println!("\nRecords that did not fit on the thread that reports: {}.\n", dropped.join("; "));
     bars(&pieces, &alone)
 }
 
