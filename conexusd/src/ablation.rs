@@ -41,11 +41,13 @@ pub enum Signal {
     DefinitionFirst,
     /// One chunk a file at first.
     DistinctFiles,
+    /// Files with the very words of a message first.
+    Passages,
 }
 
 impl Signal {
     /// All of them with their names.
-    pub const ALL: [(Self, &'static str); 19] = [
+    pub const ALL: [(Self, &'static str); 20] = [
         (Self::Splitting, "splitting"),
         (Self::Wholes, "wholes"),
         (Self::Stemming, "stemming"),
@@ -65,6 +67,7 @@ impl Signal {
         (Self::Ranker, "ranker"),
         (Self::DefinitionFirst, "definition-first"),
         (Self::DistinctFiles, "distinct-files"),
+        (Self::Passages, "passages"),
     ];
 
     /// Whether an index made without it is another one.

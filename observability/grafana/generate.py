@@ -240,7 +240,7 @@ def overview():
     board.graph("Open Files", "File descriptors.", "short", target(f"sum by (process) ({series('process_open_fds')})", both))
 
     board.row("Telemetry")
-    board.stat("Telemetry Age", "Age of the last snapshot of the core.", "s", f"max({series('conexus_telemetry_lag_seconds')})", steps((None, GREEN), (5, AMBER), (15, RED)), width=6)
+    board.stat("Telemetry Age", "Age of the last snapshot of the core.", "s", f"max({series('conexus_telemetry_lag_seconds')})", steps((None, GREEN), (5, AMBER), (15, RED)), width=6, graph=False)
     board.stat("Dropped Records", "In the time range.", "short", f"sum(increase({series('conexus_telemetry_records_dropped_total')}[$__range]))", ANY_IS_BAD, width=6, graph=False, decimals=0)
     board.stat("Restarts", "Of conexusd, in the time range.", "short", f"sum(increase({series('conexus_core_restarts_total')}[$__range]))", steps((None, GREEN), (1, AMBER)), width=6, graph=False, decimals=0)
     board.stat("Crashes", "Of conexusd, in the time range.", "short", f"sum(increase({series('conexus_core_crashes_total')}[$__range]))", ANY_IS_BAD, width=6, graph=False, decimals=0)

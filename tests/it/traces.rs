@@ -225,6 +225,37 @@ fn an_independent_collector_understands_kind_status_and_resource() {
 }
 
 #[test]
+fn only_the_configuration_says_where_traces_go() {
+    let jaeger = Jaeger::start();
+    for (endpoint, protocol, other) in [(&jaeger.http, "http", "grpc"), (&jaeger.grpc, "grpc", "http/json")] {
+        let home = Home::new();
+        configure(&home, endpoint, protocol, "");
+        let mut command = home.command("conexus-sidecar");
+        command.arg("run").env("OTEL_SDK_DISABLED", "true").env("OTEL_SERVICE_NAME", "other");
+        for (name, value) in [
+            ("ENDPOINT", "http://127.0.0.1:9"),
+            ("HEADERS", "content-type=text/plain,content-encoding=none,te=none"),
+            ("COMPRESSION", "none"),
+            ("PROTOCOL", other),
+            ("TIMEOUT", "1"),
+            ("CERTIFICATE", "/nowhere"),
+        ] {
+            command.env(format!("OTEL_EXPORTER_OTLP_{name}"), value);
+            command.env(format!("OTEL_EXPORTER_OTLP_TRACES_{name}"), value);
+        }
+        let sidecar = Sidecar::start_command(command);
+        let core = Core::start(&home, &tree::small(&home));
+        core.wait_until_indexed(SOON);
+        let traced = Traced { core, sidecar, home };
+        traced.search(&["where are idle sessions expired"]);
+        let request = traced.requests("context_search").pop().expect("a line a request");
+        let spans = wait_for(&jaeger, &trace_id(&request));
+        assert_eq!(jaeger::root(&spans).process["service.name"], "conexus", "{protocol}");
+        assert_eq!(traced.sidecar.value("conexus_telemetry_export_failures_total", &["exporter=\"otlp\""]), Some(0.0));
+    }
+}
+
+#[test]
 fn exemplars_lead_to_traces_that_are_there() {
     let jaeger = Jaeger::start();
     let traced = Traced::start(&jaeger.http, "http", ", sample_rate: 0.5, slow_threshold: 1h");

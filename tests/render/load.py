@@ -1,9 +1,10 @@
 """Runs a command against a Prometheus that watches Conexus under load.
 
-usage: load.py FOLDER_OF_PROGRAMS SECONDS ROOT COMMAND...    (PROMETHEUS in COMMAND becomes its address)
+usage: load.py FOLDER_OF_PROGRAMS JAEGER SECONDS ROOT COMMAND...    (PROMETHEUS in COMMAND becomes its address)
 
-Starts both processes on free loopback ports with a home of their own, a Prometheus with the shipped rules, and clients that
-search, grep and make mistakes for so many seconds; then runs the command and ends with its exit code.
+Starts both processes on free loopback ports with a home of their own, a Prometheus with the shipped rules, the program
+JAEGER that takes the traces, and clients that search, grep and make mistakes for so many seconds; then runs the command
+and ends with its exit code.
 """
 
 import asyncio
@@ -89,7 +90,7 @@ async def load(url: str, seconds: float, root: Path) -> None:
 
 
 def main() -> int:
-    programs, seconds, root, command = Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:]
+    programs, jaeger, seconds, root, command = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), Path(sys.argv[4]), sys.argv[5:]
     ports = {name: free_port() for name in ("core", "sidecar", "prometheus")}
     running = []
     with tempfile.TemporaryDirectory(prefix="cx") as name:
@@ -106,6 +107,9 @@ def main() -> int:
             running.append(subprocess.Popen([str(argument) for argument in arguments], env=environment, stdout=log, stderr=log))
 
         try:
+            running.append(subprocess.Popen([jaeger], stdout=subprocess.PIPE))
+            collector = json.loads(running[0].stdout.readline())["http"]
+            environment |= {"CONEXUS_TRACING_ENABLED": "true", "CONEXUS_TRACING_ENDPOINT": f"http://{collector}"}
             start(programs / "conexus-sidecar", "run")
             wait_for(f"http://127.0.0.1:{ports['sidecar']}/healthz")
             start("prometheus", f"--config.file={config}", f"--storage.tsdb.path={home}/prometheus/data", f"--web.listen-address=127.0.0.1:{ports['prometheus']}", "--enable-feature=exemplar-storage")

@@ -35,5 +35,5 @@ cp tests/render/*.mjs tests/render/*.jsx "$tools/"
 
 node "$tools/schema.mjs" observability/grafana/dashboards/*.json
 
-"$target/test-tools/venv/bin/python" tests/render/load.py "$bin" "$seconds" "$here" \
+"$target/test-tools/venv/bin/python" tests/render/load.py "$bin" "$target/test-tools/jaeger/debug/conexus-test-jaeger" "$seconds" "$here" \
   node "$tools/render.mjs" PROMETHEUS "$seconds" "$pictures" observability/grafana/dashboards/*.json

@@ -1,12 +1,14 @@
 //! OTLP: how do kept traces reach a collector?
 //!
-//! Spans are translated from the channel's form to OTLP's ([`translate`]) and sent over HTTP ([`http`]) or gRPC
-//! ([`grpc`]), compressed. No SDK is in between: ids, times and the decision to keep were made in the core, and only
-//! the answer itself tells what may be repeated and what the collector did not take.
+//! Spans are translated from the channel's form to that of OpenTelemetry's SDK ([`translate`]), and `opentelemetry-otlp`
+//! sends them over HTTP ([`http`]) or gRPC ([`grpc`]), compressed. It is called directly: ids, times and the decision to
+//! keep were made in the core, and when to try again is the worker's matter. Address and headers are the
+//! configuration's alone: the library's environment variables have no effect.
 
 pub mod translate;
 pub mod http;
 pub mod grpc;
+pub mod heard;
 
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use base64::prelude::BASE64_STANDARD;
 use conexus_config::settings::Tracing;
 use conexus_config::{HttpUrl, TracingProtocol};
 use conexus_proto::facts::RecordKind;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
 
 use self::grpc::Grpc;
 use self::http::Http;
@@ -59,6 +61,8 @@ impl OtlpError {
 pub struct Otlp {
     translator: Translator,
     transport: Transport,
+    /// The core whose resource the library sends.
+    epoch: Option<u64>,
 }
 
 enum Transport {
@@ -73,33 +77,42 @@ impl Otlp {
             TracingProtocol::Http => Transport::Http(Box::new(Http::new(&tracing.endpoint)?)),
             TracingProtocol::Grpc => Transport::Grpc(Box::new(Grpc::new(&tracing.endpoint)?)),
         };
-        Ok(Self { translator: Translator::new(), transport })
+        Ok(Self { translator: Translator::new(), transport, epoch: None })
     }
 
-    async fn export(&mut self, request: ExportTraceServiceRequest) -> Result<Sent, SendError> {
-        let response = match &mut self.transport {
-            Transport::Http(http) => http.export(request).await,
-            Transport::Grpc(grpc) => grpc.export(request).await,
-        }?;
-        Ok(sent(response))
+    async fn export(&mut self, spans: Vec<SpanData>) -> Result<Sent, SendError> {
+        match &mut self.transport {
+            Transport::Http(http) => http.export(spans).await,
+            Transport::Grpc(grpc) => grpc.export(spans).await,
+        }
+    }
+
+    /// The spans to come are this core's: the library has one resource at a time.
+    fn set_core(&mut self, epoch: u64) {
+        if self.epoch == Some(epoch) {
+            return;
+        }
+        let exporter = match &mut self.transport {
+            Transport::Http(http) => &mut http.exporter,
+            Transport::Grpc(grpc) => &mut grpc.exporter,
+        };
+        exporter.set_resource(&self.translator.resource(epoch));
+        self.epoch = Some(epoch);
     }
 }
 
 impl Destination for Otlp {
     async fn send(&mut self, pieces: &[Piece]) -> Result<Sent, SendError> {
-        let request = self.translator.request(pieces);
-        self.export(request).await
+        if let Some(piece) = pieces.first() {
+            self.set_core(piece.epoch());
+        }
+        self.export(self.translator.spans(pieces)).await
     }
 
     /// A request without spans: a collector answers it, and nothing is stored.
     async fn probe(&mut self) -> Result<Sent, SendError> {
-        self.export(ExportTraceServiceRequest::default()).await
+        self.export(Vec::new()).await
     }
-}
-
-fn sent(response: ExportTraceServiceResponse) -> Sent {
-    let partial = response.partial_success.filter(|partial| partial.rejected_spans > 0);
-    Sent { refused: partial.map(|partial| (partial.rejected_spans.unsigned_abs(), partial.error_message)) }
 }
 
 /// A URL without user and password, and the header that carries those instead.
@@ -144,30 +157,4 @@ fn percent_decoded(text: &str) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_leave_the_url_and_become_a_header() {
-        let url = HttpUrl::parse("https://user:p%40ss@example.com:4318/otlp").unwrap();
-        let (uri, header) = without_credentials(&url).unwrap();
-        assert_eq!(uri.to_string(), "https://example.com:4318/otlp");
-        let header = header.unwrap();
-        assert_eq!(header.to_str().unwrap(), format!("Basic {}", BASE64_STANDARD.encode("user:p@ss")));
-        assert!(!format!("{header:?}").contains("Basic"));
-        let url = HttpUrl::parse("http://[::1]:4318").unwrap();
-        let (uri, header) = without_credentials(&url).unwrap();
-        assert_eq!((uri.authority().unwrap().as_str(), header), ("[::1]:4318", None));
-    }
-
-    #[test]
-    fn spans_that_a_collector_did_not_take_are_told() {
-        use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
-        let answer = |rejected_spans, error_message: &str| ExportTraceServiceResponse {
-            partial_success: Some(ExportTracePartialSuccess { rejected_spans, error_message: error_message.into() }),
-        };
-        assert_eq!(sent(answer(3, "too old")).refused, Some((3, "too old".into())));
-        assert_eq!(sent(answer(0, "a warning")).refused, None);
-        assert_eq!(sent(ExportTraceServiceResponse::default()).refused, None);
-    }
-}
+mod tests;

@@ -184,13 +184,14 @@ impl Outlet {
         inner.records >= self.chunk.records || inner.bytes >= self.chunk.bytes
     }
 
-    /// Takes the oldest pieces, up to a chunk.
+    /// Takes the oldest pieces, up to a chunk; all of them are of one core.
     pub fn take_chunk(&self) -> Vec<Piece> {
         let mut inner = self.inner();
         let mut chunk = Vec::new();
         let mut room = self.chunk;
         while let Some(next) = inner.waiting.front() {
-            if !chunk.is_empty() && (next.len() > room.records || next.bytes > room.bytes) {
+            let fits = next.len() <= room.records && next.bytes <= room.bytes;
+            if chunk.first().is_some_and(|first: &Piece| !fits || next.epoch() != first.epoch()) {
                 break;
             }
             room.records = room.records.saturating_sub(next.len());
@@ -300,6 +301,18 @@ mod tests {
         outlet.done(2);
         assert_eq!(names(&outlet.take_chunk()), ["c", "d"]);
         assert!(outlet.take_chunk().is_empty());
+        committer.stop();
+    }
+
+    #[test]
+    fn a_chunk_is_of_one_core() {
+        let (outlet, committer, _folder) = outlet(MANY, MANY);
+        for (epoch, name) in [(1, "a"), (1, "b"), (2, "c"), (1, "d")] {
+            let span = record::Record::Span(v1::Span { name: name.into(), ..v1::Span::default() });
+            outlet.offer(&Arc::new(RecordBatch::new(epoch, vec![v1::Record { record: Some(span) }])));
+        }
+        let chunks = [(); 3].map(|()| names(&outlet.take_chunk()));
+        assert_eq!(chunks, [vec!["a", "b"], vec!["c"], vec!["d"]]);
         committer.stop();
     }
 

@@ -60,7 +60,7 @@ pub enum SendError {
 
 /// Where records end.
 pub trait Destination: Send + 'static {
-    /// Sends records. May be cancelled.
+    /// Sends records of one core. May be cancelled.
     fn send(&mut self, pieces: &[Piece]) -> impl Future<Output = Result<Sent, SendError>> + Send;
 
     /// Finds out whether it can be reached, with nothing to send.

@@ -2,11 +2,13 @@
 //!
 //! Files are ranked, each shown by its best chunk: the fused lanes and a few hand-set boosts give a base score, and a
 //! linear model over that score and other evidence of the whole file gives the order. Definitions of the very symbol
-//! asked for, and files at the very path asked for, come before everything else.
+//! asked for, files at the very path asked for, and files that hold the very words of an error message come before
+//! everything else.
 
 mod candidates;
 mod features;
 mod order;
+mod passages;
 mod paths;
 mod signals;
 #[cfg(test)]
@@ -77,7 +79,8 @@ pub struct ScoredFile {
     pub features: [f32; FEATURES],
     /// The weighted sum of the features and the work context's boost.
     pub score: f32,
-    /// What stands before all that is scored: the symbol or path asked for itself. 0 if it is neither.
+    /// What stands before all that is scored: the symbol or path asked for itself, or the words that are quoted. 0 if it
+    /// is none of them.
     pub tier: u16,
 }
 

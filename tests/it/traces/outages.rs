@@ -52,6 +52,25 @@ fn what_a_collector_misses_is_sent_when_it_is_back() {
 }
 
 #[test]
+fn a_grpc_collector_that_is_away_is_named_with_the_cause() {
+    let mut jaeger = Jaeger::start();
+    let traced = Traced::start(&jaeger.grpc, "grpc", "");
+    eventually("it is up", SOON, || (traced.exporter()["up"] == true).then_some(()));
+    jaeger.kill();
+    traced.search(&["session"]);
+    let report = eventually("the failure shows", SOON, || Some(traced.exporter()).filter(|otlp| otlp["up"] == false));
+    let error = report["last_error"].as_str().expect("a reason");
+    assert!(error.starts_with(&format!("http://{}: Unavailable: ", jaeger.grpc)), "{error}");
+    let jaeger = Jaeger::start_again(&jaeger);
+    for request in traced.requests("context_search") {
+        wait_for(&jaeger, &trace_id(&request));
+    }
+    let said = traced.sidecar.process.json_lines();
+    let others: Vec<_> = said.iter().filter(|line| line.to_string().contains("opentelemetry")).collect();
+    assert!(others.is_empty(), "the library says that spans are lost: {others:?}");
+}
+
+#[test]
 fn a_collector_that_hangs_delays_nobody_and_is_left_in_time() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound").to_string();

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, header};
 use conexus_config::HttpUrl;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
-use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use tonic::codec::CompressionEncoding;
+use opentelemetry_otlp::{Compression, Protocol, RetryPolicy, SpanExporter, WithExportConfig, WithTonicConfig};
+use opentelemetry_sdk::trace::{SpanData, SpanExporter as _};
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
+use tonic_types::StatusExt;
 
-use super::{CONNECT_WITHIN, OtlpError, SendError, without_credentials};
+use super::heard::Heard;
+use super::{CONNECT_WITHIN, OtlpError, PLAN, SendError, Sent, without_credentials};
 use crate::aggregate::chain;
 
 /// How often an idle connection is looked at, so that one that a firewall forgot is noticed.
@@ -18,70 +20,84 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// A collector that speaks OTLP/gRPC.
 pub struct Grpc {
-    client: TraceServiceClient<Channel>,
+    pub(super) exporter: SpanExporter,
+    heard: Heard,
     endpoint: String,
-    authorization: Option<HeaderValue>,
 }
 
 impl Grpc {
     /// The collector at this address.
     pub fn new(url: &HttpUrl) -> Result<Self, OtlpError> {
         let (uri, authorization) = without_credentials(url)?;
-        let mut endpoint = Endpoint::from(uri)
-            .connect_timeout(CONNECT_WITHIN)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_while_idle(true)
-            .user_agent(concat!("conexus-sidecar/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| OtlpError::new(url, chain(&error)))?;
-        if url.is_https() {
-            let tls = ClientTlsConfig::new().with_enabled_roots();
-            endpoint = endpoint.tls_config(tls).map_err(|error| OtlpError::new(url, chain(&error)))?;
-        }
-        let client = TraceServiceClient::new(endpoint.connect_lazy())
-            .send_compressed(CompressionEncoding::Gzip)
-            .accept_compressed(CompressionEncoding::Gzip);
-        Ok(Self { client, endpoint: url.to_string(), authorization })
+        let headers: HeaderMap = authorization.map(|value| (header::AUTHORIZATION, value)).into_iter().collect();
+        let ours = MetadataMap::from_headers(headers);
+        // The last to touch a request. The library adds headers from the environment; only the configuration may.
+        let only_ours = move |mut request: Request<()>| {
+            *request.metadata_mut() = ours.clone();
+            Ok(request)
+        };
+        let exporter = SpanExporter::builder()
+            .with_tonic()
+            .with_channel(channel(url, Endpoint::from(uri))?)
+            .with_interceptor(only_ours)
+            .with_protocol(Protocol::Grpc)
+            .with_compression(Compression::Gzip)
+            .with_timeout(PLAN.timeout)
+            .with_retry_policy(RetryPolicy::disabled())
+            .build()
+            .map_err(|error| OtlpError::new(url, error))?;
+        Ok(Self { exporter, heard: Heard::default(), endpoint: url.to_string() })
     }
 
-    /// Sends a request.
-    pub async fn export(
-        &mut self,
-        request: ExportTraceServiceRequest,
-    ) -> Result<ExportTraceServiceResponse, SendError> {
-        let mut request = Request::new(request);
-        if let Some(value) = self.authorization.as_ref().and_then(|value| value.to_str().ok()?.parse().ok()) {
-            request.metadata_mut().insert("authorization", value);
+    /// Sends spans.
+    pub async fn export(&mut self, spans: Vec<SpanData>) -> Result<Sent, SendError> {
+        let (result, notes) = self.heard.during(self.exporter.export(spans)).await;
+        match (result, notes.status) {
+            (Ok(()), _) => Ok(Sent { refused: notes.refused }),
+            (Err(error), Some(status)) => Err(refusal(&self.endpoint, &status, &error.to_string())),
+            // What cannot be told apart is not lost.
+            (Err(error), None) => Err(SendError::Later(format!("{}: {error}", self.endpoint), None)),
         }
-        let response = self.client.export(request).await;
-        response.map(tonic::Response::into_inner).map_err(|status| refusal(&self.endpoint, &status))
     }
 }
 
-/// What an answer means. The specification names the codes that may be repeated.
-fn refusal(endpoint: &str, status: &Status) -> SendError {
-    let reason = format!("{endpoint}: {:?}: {}", status.code(), chain_of(status));
+/// A connection that is made when there is something to send.
+fn channel(url: &HttpUrl, endpoint: Endpoint) -> Result<Channel, OtlpError> {
+    let mut endpoint = endpoint
+        .connect_timeout(CONNECT_WITHIN)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .user_agent(concat!("conexus-sidecar/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| OtlpError::new(url, chain(&error)))?;
+    if url.is_https() {
+        let tls = ClientTlsConfig::new().with_enabled_roots();
+        endpoint = endpoint.tls_config(tls).map_err(|error| OtlpError::new(url, chain(&error)))?;
+    }
+    Ok(endpoint.connect_lazy())
+}
+
+/// What an answer means. The specification names the codes that may be repeated. `error` is the library's text.
+fn refusal(endpoint: &str, status: &Status, error: &str) -> SendError {
+    let reason = format!("{endpoint}: {:?}: {}", status.code(), said(status, error));
+    let asked = status.get_details_retry_info();
+    let wait = asked.as_ref().and_then(|info| info.retry_delay);
     match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
         | Code::Unavailable
-        | Code::DataLoss => SendError::Later(reason, None),
+        | Code::DataLoss => SendError::Later(reason, wait),
         // Only when the collector says that it is a matter of time.
-        Code::ResourceExhausted if says_when(status.details()) => SendError::Later(reason, None),
+        Code::ResourceExhausted if asked.is_some() => SendError::Later(reason, wait),
         _ => SendError::Never(reason),
     }
 }
 
-fn says_when(details: &[u8]) -> bool {
-    const RETRY_INFO: &[u8] = b"google.rpc.RetryInfo";
-    details.windows(RETRY_INFO.len()).any(|window| window == RETRY_INFO)
-}
-
-/// A status's message with the causes that it keeps, such as a refused connection.
-fn chain_of(status: &Status) -> String {
-    let causes = std::error::Error::source(status).map(chain).unwrap_or_default();
-    match (status.message(), causes.as_str()) {
+/// A status's message with its causes, such as a refused connection. The library's text ends in them, behind the code.
+fn said(status: &Status, error: &str) -> String {
+    let causes = error.split_once(&format!("gRPC code: {:?}: ", status.code())).map_or("", |(_, causes)| causes);
+    match (status.message(), causes) {
         (message, "") => message.to_owned(),
         ("", causes) => causes.to_owned(),
         (message, causes) if causes.starts_with(message) => causes.to_owned(),
@@ -95,14 +111,20 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_repeated() {
-        let later = |status: Status| matches!(refusal("http://a:4317", &status), SendError::Later(..));
-        assert!(later(Status::unavailable("away")) && later(Status::deadline_exceeded("late")));
-        for status in [Status::invalid_argument("bad"), Status::unauthenticated("who"), Status::unimplemented("what")] {
-            assert!(!later(status));
+        let later = |code| matches!(refusal("http://a:4317", &Status::new(code, ""), ""), SendError::Later(..));
+        let passing = [1, 4, 10, 11, 14, 15].map(Code::from_i32);
+        for code in (1..=16).map(Code::from_i32) {
+            assert_eq!(later(code), passing.contains(&code), "{code:?}");
         }
-        let mut details = vec![10, 40];
-        details.extend_from_slice(b"type.googleapis.com/google.rpc.RetryInfo");
-        assert!(later(Status::with_details(Code::ResourceExhausted, "slow down", details.into())));
-        assert!(!later(Status::resource_exhausted("too large")));
+    }
+
+    #[test]
+    fn causes_stand_once_behind_the_message() {
+        let error = "Operation failed: TonicTracesClient export failed with gRPC code: Unavailable: away: os error 111";
+        assert_eq!(said(&Status::unavailable("away"), error), "away: os error 111");
+        assert_eq!(said(&Status::unavailable("transport"), error), "transport: away: os error 111");
+        assert_eq!(said(&Status::unavailable(""), error), "away: os error 111");
+        let bare = "Operation failed: TonicTracesClient export failed with gRPC code: Unavailable";
+        assert_eq!(said(&Status::unavailable("no room: try later"), bare), "no room: try later");
     }
 }

@@ -3,13 +3,13 @@
 //! One resource for each core, with the attributes that OpenTelemetry's semantic conventions give a service. What a
 //! span says of itself was chosen in the core and is passed on as it is.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use conexus_proto::v1::{self, attribute, record};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
-use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link, SpanKind};
-use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, SpanFlags, Status};
+use opentelemetry::trace::{Event, Link, SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::export::outlet::Piece;
 
@@ -19,12 +19,11 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.40.0";
 pub const SERVICE: &str = "conexus";
 /// What made the spans.
 const SCOPE: &str = "conexusd";
-/// The trace is kept.
-const SAMPLED: u32 = 1;
 
-/// Makes requests.
+/// Makes what the library exports.
 pub struct Translator {
     host: Option<String>,
+    scope: InstrumentationScope,
 }
 
 impl Default for Translator {
@@ -37,88 +36,76 @@ impl Translator {
     /// Spans of cores on this host.
     pub fn new() -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-        Self { host: host.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()) }
+        let scope = InstrumentationScope::builder(SCOPE)
+            .with_version(env!("CARGO_PKG_VERSION"))
+            .with_schema_url(SCHEMA_URL)
+            .build();
+        Self { host: host.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()), scope }
     }
 
-    /// A request with all spans of these pieces.
-    pub fn request(&self, pieces: &[Piece]) -> ExportTraceServiceRequest {
-        let mut cores: Vec<(u64, Vec<Span>)> = Vec::new();
-        for piece in pieces {
-            let spans = piece.records().filter_map(|record| match &record.record {
-                Some(record::Record::Span(found)) => Some(span(found)),
-                _ => None,
-            });
-            match cores.iter_mut().find(|(epoch, _)| *epoch == piece.epoch()) {
-                Some((_, known)) => known.extend(spans),
-                None => cores.push((piece.epoch(), spans.collect())),
-            }
-        }
-        let resource_spans = cores.into_iter().map(|(epoch, spans)| self.resource_spans(epoch, spans)).collect();
-        ExportTraceServiceRequest { resource_spans }
+    /// All spans of these pieces.
+    pub fn spans(&self, pieces: &[Piece]) -> Vec<SpanData> {
+        let mut spans = Vec::with_capacity(pieces.iter().map(Piece::len).sum());
+        spans.extend(pieces.iter().flat_map(Piece::records).filter_map(|record| match &record.record {
+            Some(record::Record::Span(found)) => Some(span(found, &self.scope)),
+            _ => None,
+        }));
+        spans
     }
 
-    fn resource_spans(&self, epoch: u64, spans: Vec<Span>) -> ResourceSpans {
-        let scope = InstrumentationScope {
-            name: SCOPE.into(),
-            version: env!("CARGO_PKG_VERSION").into(),
-            ..InstrumentationScope::default()
-        };
-        ResourceSpans {
-            resource: Some(Resource { attributes: self.resource(epoch), ..Resource::default() }),
-            scope_spans: vec![ScopeSpans { scope: Some(scope), spans, schema_url: SCHEMA_URL.into() }],
-            schema_url: SCHEMA_URL.into(),
-        }
-    }
-
-    fn resource(&self, epoch: u64) -> Vec<KeyValue> {
+    /// The core that the spans are about.
+    pub fn resource(&self, epoch: u64) -> Resource {
         let mut attributes = vec![
-            text("service.name", SERVICE),
+            KeyValue::new("service.name", SERVICE),
             // Both processes are of one version: the channel takes no other.
-            text("service.version", env!("CARGO_PKG_VERSION")),
-            text("service.instance.id", &format!("{epoch:016x}")),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+            KeyValue::new("service.instance.id", format!("{epoch:016x}")),
         ];
-        attributes.extend(self.host.as_ref().map(|host| text("host.name", host)));
-        attributes
+        attributes.extend(self.host.as_ref().map(|host| KeyValue::new("host.name", host.clone())));
+        Resource::builder_empty().with_schema_url(attributes, SCHEMA_URL).build()
     }
 }
 
-fn span(span: &v1::Span) -> Span {
-    let remote = if span.parent_is_remote { SpanFlags::ContextIsRemoteMask as u32 } else { 0 };
-    Span {
-        trace_id: span.trace_id.clone(),
-        span_id: id(span.span_id),
-        trace_state: String::new(),
+fn span(span: &v1::Span, scope: &InstrumentationScope) -> SpanData {
+    let mut events = SpanEvents::default();
+    events.events = span.events.iter().map(event).collect();
+    let mut links = SpanLinks::default();
+    links.links = span.links.iter().map(link).collect();
+    SpanData {
+        // The trace is kept.
+        span_context: context(&span.trace_id, span.span_id, TraceFlags::SAMPLED),
         parent_span_id: id(span.parent_span_id),
-        flags: SAMPLED | SpanFlags::ContextHasIsRemoteMask as u32 | remote,
-        name: span.name.clone(),
-        kind: match span.kind() {
+        parent_span_is_remote: span.parent_is_remote,
+        span_kind: match span.kind() {
             v1::SpanKind::Internal => SpanKind::Internal,
             v1::SpanKind::Server => SpanKind::Server,
             v1::SpanKind::Client => SpanKind::Client,
-        } as i32,
-        start_time_unix_nano: nanos(span.start_unix_nanos),
-        end_time_unix_nano: nanos(span.start_unix_nanos).saturating_add(span.duration_nanos),
+        },
+        name: span.name.clone().into(),
+        start_time: time(nanos(span.start_unix_nanos)),
+        end_time: time(nanos(span.start_unix_nanos).saturating_add(span.duration_nanos)),
         attributes: attributes(&span.attributes),
-        events: span.events.iter().map(event).collect(),
-        links: span.links.iter().map(link).collect(),
+        dropped_attributes_count: 0,
+        events,
+        links,
         // What went well has no status: `Ok` is for people to set.
-        status: span.error.then(|| Status { message: span.error_message.clone(), code: StatusCode::Error as i32 }),
-        ..Span::default()
+        status: if span.error { Status::error(span.error_message.clone()) } else { Status::Unset },
+        instrumentation_scope: scope.clone(),
     }
 }
 
 fn event(event: &v1::SpanEvent) -> Event {
-    Event {
-        time_unix_nano: nanos(event.unix_nanos),
-        name: event.name.clone(),
-        attributes: attributes(&event.attributes),
-        ..Event::default()
-    }
+    Event::new(event.name.clone(), time(nanos(event.unix_nanos)), attributes(&event.attributes), 0)
 }
 
 fn link(link: &v1::SpanLink) -> Link {
-    let flags = SpanFlags::ContextHasIsRemoteMask as u32;
-    Link { trace_id: link.trace_id.clone(), span_id: id(link.span_id), flags, ..Link::default() }
+    Link::new(context(&link.trace_id, link.span_id, TraceFlags::NOT_SAMPLED), Vec::new(), 0)
+}
+
+/// A trace id that is none has only zeros, which no collector takes.
+fn context(trace_id: &[u8], span_id: u64, flags: TraceFlags) -> SpanContext {
+    let trace_id = trace_id.try_into().map_or(TraceId::INVALID, TraceId::from_bytes);
+    SpanContext::new(trace_id, id(span_id), flags, false, TraceState::NONE)
 }
 
 /// OTLP allows a key once; the last value is the one that counts.
@@ -127,43 +114,40 @@ fn attributes(attributes: &[v1::Attribute]) -> Vec<KeyValue> {
     let last = attributes.iter().enumerate().filter(|(at, attribute)| is_last(*at, &attribute.key));
     let known = last.filter_map(|(_, attribute)| {
         let value = match attribute.value.as_ref()? {
-            attribute::Value::Text(text) => any_value::Value::StringValue(text.clone()),
-            attribute::Value::Integer(integer) => any_value::Value::IntValue(*integer),
-            attribute::Value::Number(number) => any_value::Value::DoubleValue(*number),
-            attribute::Value::Flag(flag) => any_value::Value::BoolValue(*flag),
+            attribute::Value::Text(text) => Value::from(text.clone()),
+            attribute::Value::Integer(integer) => Value::I64(*integer),
+            attribute::Value::Number(number) => Value::F64(*number),
+            attribute::Value::Flag(flag) => Value::Bool(*flag),
         };
-        Some(key_value(&attribute.key, value))
+        Some(KeyValue::new(attribute.key.clone(), value))
     });
     known.collect()
 }
 
-fn text(key: &str, value: &str) -> KeyValue {
-    key_value(key, any_value::Value::StringValue(value.to_owned()))
-}
-
-fn key_value(key: &str, value: any_value::Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
-/// A span's id; none at all for 0.
-fn id(id: u64) -> Vec<u8> {
-    if id == 0 { Vec::new() } else { id.to_be_bytes().to_vec() }
+fn id(id: u64) -> SpanId {
+    SpanId::from_bytes(id.to_be_bytes())
 }
 
 fn nanos(unix_nanos: i64) -> u64 {
     u64::try_from(unix_nanos).unwrap_or(0)
 }
 
+fn time(unix_nanos: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_nanos(unix_nanos)
+}
+
 #[cfg(test)]
 mod tests {
-    use conexus_proto::facts::RecordKind;
+    use opentelemetry_proto::tonic::common::v1::any_value;
+    use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+    use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+    use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
     use super::*;
-    use crate::export::RecordBatch;
 
-    fn piece(epoch: u64, spans: &[v1::Span]) -> Piece {
-        let records = spans.iter().map(|span| v1::Record { record: Some(record::Record::Span(span.clone())) });
-        Piece::whole(RecordBatch::new(epoch, records.collect()), &[RecordKind::Span])
+    /// A span as the library sends it.
+    fn sent(span: &v1::Span) -> Span {
+        super::span(span, &Translator::new().scope).into()
     }
 
     fn attribute(key: &str, value: attribute::Value) -> v1::Attribute {
@@ -193,7 +177,7 @@ mod tests {
             parent_is_remote: true,
             ..v1::Span::default()
         };
-        let out = span(&all);
+        let out = sent(&all);
         assert_eq!((out.trace_id, out.span_id), (vec![7; 16], vec![0, 0, 0, 0, 0, 0, 1, 2]));
         assert_eq!(out.parent_span_id, [0, 0, 0, 0, 0, 0, 0, 10]);
         assert_eq!((out.kind, out.flags), (SpanKind::Server as i32, 0x301));
@@ -203,44 +187,32 @@ mod tests {
         use any_value::Value::{BoolValue, DoubleValue, IntValue, StringValue};
         assert_eq!(values, [StringValue("t".into()), IntValue(-3), DoubleValue(0.5), BoolValue(true)]);
         assert_eq!((out.events[0].name.as_str(), out.events[0].time_unix_nano), ("retry", 1_100));
-        assert_eq!((out.links[0].trace_id.as_slice(), out.links[0].span_id[7]), (&[9; 16][..], 5));
+        let link = &out.links[0];
+        assert_eq!((link.trace_id.as_slice(), link.span_id[7], link.flags), (&[9; 16][..], 5, 0x100));
     }
 
     #[test]
     fn a_key_that_was_set_twice_has_its_last_value() {
         let twice = [1, 2].map(|number| attribute("results", attribute::Value::Integer(number)));
         let both = [&twice[..], &[attribute("other", attribute::Value::Flag(true))]].concat();
-        let values: Vec<_> = attributes(&both).into_iter().map(|pair| (pair.key, pair.value.unwrap().value)).collect();
-        let expected = [
-            ("results".to_owned(), Some(any_value::Value::IntValue(2))),
-            ("other".to_owned(), Some(any_value::Value::BoolValue(true))),
-        ];
-        assert_eq!(values, expected);
+        let expected = [KeyValue::new("results", 2), KeyValue::new("other", true)];
+        assert_eq!(attributes(&both), expected);
     }
 
     #[test]
     fn a_root_that_went_well_has_no_parent_and_no_status() {
-        let out = span(&v1::Span { span_id: 1, ..v1::Span::default() });
-        assert_eq!((out.parent_span_id.len(), out.status, out.flags), (0, None, 0x101));
+        let out = sent(&v1::Span { span_id: 1, ..v1::Span::default() });
+        assert_eq!((out.parent_span_id.len(), out.status, out.flags), (0, Some(Status::default()), 0x101));
     }
 
     #[test]
-    fn each_core_is_an_instance_of_the_service() {
-        let one = v1::Span { span_id: 1, ..v1::Span::default() };
-        let pieces = [piece(1, &[one.clone(), one.clone()]), piece(2, std::slice::from_ref(&one)), piece(1, &[one])];
-        let request = Translator::new().request(&pieces);
-        let counts: Vec<usize> = request.resource_spans.iter().map(|core| core.scope_spans[0].spans.len()).collect();
-        assert_eq!(counts, [3, 1]);
-        let resource = request.resource_spans[1].resource.as_ref().unwrap();
-        let value = |key: &str| {
-            let pair = resource.attributes.iter().find(|pair| pair.key == key)?;
-            match pair.value.as_ref()?.value.as_ref()? {
-                any_value::Value::StringValue(text) => Some(text.clone()),
-                _ => None,
-            }
+    fn times_are_exact_and_bounded() {
+        let at = |start_unix_nanos, duration_nanos| {
+            let out = sent(&v1::Span { start_unix_nanos, duration_nanos, ..v1::Span::default() });
+            (out.start_time_unix_nano, out.end_time_unix_nano)
         };
-        assert_eq!(value("service.name").as_deref(), Some("conexus"));
-        assert_eq!(value("service.instance.id").as_deref(), Some("0000000000000002"));
-        assert_eq!(value("service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
+        assert_eq!(at(1_790_000_000_123_456_789, 987_654_321), (1_790_000_000_123_456_789, 1_790_000_001_111_111_110));
+        assert_eq!(at(-5, 7), (0, 7));
+        assert_eq!(at(i64::MAX, u64::MAX), (i64::MAX as u64, u64::MAX));
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::signals::{self, NamedPlace};
-use super::{Evidence, weights};
+use super::{Evidence, passages, weights};
 use crate::index::snapshot::{ChunkRow, FileRow};
 use crate::search::fuse::{self, Lane};
 
@@ -19,6 +19,8 @@ pub(super) struct Candidate {
     pub(super) chunks: Vec<Found>,
     /// Where it defines a symbol of the query or is a path of it.
     pub(super) place: Option<NamedPlace>,
+    /// Where it holds words that the query quotes.
+    pub(super) passage: Option<passages::Place>,
     /// See [`super::ScoredFile::tier`].
     pub(super) tier: u16,
 }
@@ -38,9 +40,11 @@ pub(super) struct Found {
 impl Candidate {
     /// The chunk that stands for the file.
     pub(super) fn best_chunk(&self) -> ChunkRow {
-        match self.place {
-            Some(place) => place.chunk,
-            None => self.chunks[0].chunk,
+        match (self.place, self.passage) {
+            (Some(place), None) => place.chunk,
+            (Some(place), Some(passage)) if place.tier >= passage.tier => place.chunk,
+            (_, Some(passage)) => passage.chunk,
+            (None, None) => self.chunks[0].chunk,
         }
     }
 }
@@ -52,8 +56,13 @@ pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow,
     let mut by_file: HashMap<FileRow, Candidate> = HashMap::new();
     let mut add = |chunk: ChunkRow, found: Option<Found>| {
         let file = evidence.snapshot.chunk(chunk).file;
-        let candidate =
-            by_file.entry(file).or_insert_with(|| Candidate { file, chunks: Vec::new(), place: None, tier: 0 });
+        let candidate = by_file.entry(file).or_insert_with(|| Candidate {
+            file,
+            chunks: Vec::new(),
+            place: None,
+            passage: None,
+            tier: 0,
+        });
         if let Some(found) = found {
             candidate.chunks.push(found);
         }
@@ -72,6 +81,12 @@ pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow,
         });
         candidate.place = places.get(&candidate.file).copied();
         candidate.tier = candidate.place.map_or(0, |place| place.tier);
+    }
+    candidates.sort_by(|a, b| b.chunks[0].fused.total_cmp(&a.chunks[0].fused).then(a.file.cmp(&b.file)));
+    let passages = passages::find(evidence, candidates.iter().map(|candidate| candidate.file));
+    for candidate in &mut candidates {
+        candidate.passage = passages.get(&candidate.file).copied();
+        candidate.tier = candidate.tier.max(candidate.passage.map_or(0, |passage| passage.tier));
     }
     candidates.sort_by_key(|candidate| candidate.file);
     (candidates, fused)

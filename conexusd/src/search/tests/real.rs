@@ -144,6 +144,8 @@ fn each_kind_of_question_finds_its_place_in_real_code() {
         ("index_dense.hpp:100", "cpp/usearch/index_dense.hpp"),
         // Error messages.
         ("error: top_k is 500: 1 to 100 are allowed", "rust/search.rs"),
+        ("error: huge page size (4194304) greater than expected.", "c/jemalloc/conf.c"),
+        ("where does \"failed to write during heap profile flush\" come from", "c/jemalloc/prof_sys.c"),
         ("<jemalloc>: failed to write during heap profile flush", "c/jemalloc/prof_sys.c"),
         ("error[E0308]: mismatched types\n  --> src/search/rank/order.rs:40:9\n   |", "rust/search/rank/order.rs"),
         // Prose, and prose that names something.
