@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test soak test-render test-stack lint fuzz bench bench-telemetry bench-isolation bench-retrieval bench-tokens train-retrieval gate-retrieval backends
+.PHONY: help run test soak test-render test-stack lint fuzz loom bench bench-telemetry bench-isolation bench-retrieval bench-tokens train-retrieval gate-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -36,10 +36,13 @@ lint: ## formatting and clippy (the checks of the tree itself are among the test
 fuzz: ## what the processes read from each other, a minute a target (SECONDS_EACH)
 	fuzz/run.sh
 
+loom: ## every order in which threads can count and hand over their tables
+	cargo test --release --locked --manifest-path tests/loom/Cargo.toml --target-dir target/loom
+
 bench: bench-telemetry bench-isolation bench-retrieval ## all benchmarks
 
 bench-telemetry: ## what telemetry costs the thread that serves: a fact, a span, a request, and the same through the usual libraries in process
-	cargo bench --locked -p conexusd --bench telemetry
+	cargo bench --locked -p conexusd --bench telemetry -- --warm-up-time 1 --measurement-time 3
 	cargo build --release --locked -p conexus-sidecar
 	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin bench-telemetry
 	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin throughput -- target/release/conexus-sidecar

@@ -92,16 +92,7 @@ impl Aggregate {
     /// file was put, if there was one.
     pub fn open(state_dir: &Path) -> Result<(Self, Committer, Option<PathBuf>), StoreError> {
         let opened = Store::open(state_dir)?;
-        let state = State {
-            ledger: Ledger::restore(opened.persisted, Instant::now()),
-            exemplars: Exemplars::default(),
-            waiting_records: 0,
-            waiting_since: None,
-            stopping: false,
-            error: None,
-        };
-        let shared = Shared { state: Mutex::new(state), wake: Condvar::new(), commits: watch::Sender::new(0) };
-        let aggregate = Self(Arc::new(shared));
+        let aggregate = Self::of(opened.persisted);
         let committing = aggregate.clone();
         let mut store = opened.store;
         let thread = std::thread::Builder::new()
@@ -109,6 +100,26 @@ impl Aggregate {
             .spawn(move || while committing.commit_next(&mut store) {})
             .map_err(|source| StoreError::Directory { path: state_dir.to_path_buf(), source })?;
         Ok((aggregate.clone(), Committer { aggregate, thread }, opened.set_aside))
+    }
+
+    /// The same without a thread: whoever has the second value commits, for simulations. It closes the file when it goes.
+    pub fn open_stepped(state_dir: &Path) -> Result<(Self, Stepper), StoreError> {
+        let opened = Store::open(state_dir)?;
+        let aggregate = Self::of(opened.persisted);
+        Ok((aggregate.clone(), Stepper { aggregate, store: opened.store }))
+    }
+
+    fn of(persisted: store::Persisted) -> Self {
+        let state = State {
+            ledger: Ledger::restore(persisted, Instant::now()),
+            exemplars: Exemplars::default(),
+            waiting_records: 0,
+            waiting_since: None,
+            stopping: false,
+            error: None,
+        };
+        let shared = Shared { state: Mutex::new(state), wake: Condvar::new(), commits: watch::Sender::new(0) };
+        Self(Arc::new(shared))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -224,6 +235,11 @@ impl Aggregate {
             };
             state = self.0.wake.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
+        self.commit(state, store)
+    }
+
+    /// Writes what there is to write. Returns false when it cannot and never will.
+    fn commit(&self, mut state: MutexGuard<'_, State>, store: &mut Store) -> bool {
         state.waiting_since = None;
         state.waiting_records = 0;
         let Some(changes) = state.ledger.changes() else { return true };
@@ -259,6 +275,20 @@ impl Aggregate {
                 true
             }
         }
+    }
+}
+
+/// Commits when it is told to; see [`Aggregate::open_stepped`].
+#[derive(Debug)]
+pub struct Stepper {
+    aggregate: Aggregate,
+    store: Store,
+}
+
+impl Stepper {
+    /// Writes what there is to write, and makes it visible and acknowledged.
+    pub fn commit(&mut self) {
+        self.aggregate.commit(self.aggregate.state(), &mut self.store);
     }
 }
 

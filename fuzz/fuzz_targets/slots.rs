@@ -9,7 +9,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = parse(data);
     // The same behind a header that would pass.
     let mut bytes = data.to_vec();
-    for (at, value) in [(word::MAGIC, MAGIC), (word::FINGERPRINT, FINGERPRINT), (word::TABLE_WORDS, TABLE_WORDS as u64)] {
+    for (at, value) in [(word::MAGIC, MAGIC), (word::FINGERPRINT, FINGERPRINT), (word::TABLE_WORDS, TABLE_WORDS as u64)]
+    {
         if let Some(place) = bytes.get_mut(at * 8..at * 8 + 8) {
             place.copy_from_slice(&value.to_ne_bytes());
         }

@@ -44,7 +44,9 @@ fuzz_target!(|data: &[u8]| {
             assert!(after[slot] >= before[slot], "slot {slot} fell from {} to {}", before[slot], after[slot]);
         }
         for kind in 0..3 {
-            let received = |tally: &conexus_sidecar::aggregate::tally::Tally| tally[SENT + kind].checked_sub(tally[REFUSED + kind]);
+            let received = |tally: &conexus_sidecar::aggregate::tally::Tally| {
+                tally[SENT + kind].checked_sub(tally[REFUSED + kind])
+            };
             assert!(received(after) >= received(&before) && received(after).is_some(), "received fell");
         }
     }

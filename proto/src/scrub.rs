@@ -196,7 +196,7 @@ impl<'a> Scanner<'a> {
         if word.starts_with(b"-----BEGIN") {
             return self.private_key(start, end);
         }
-        if let Some(found) = self.known_token(start, end).or_else(|| self.random(start)) {
+        if let Some(found) = self.known_token(start, end).or_else(|| self.random(start, end)) {
             return Some(found);
         }
         match rest.first()? {
@@ -219,7 +219,9 @@ impl<'a> Scanner<'a> {
         loop {
             let word = &self.bytes[at..end];
             let dotted = || self.bounded_run(at, |byte| is_word(byte) || byte == b'.');
-            for (beginning, least, must_look_random) in BEGINNINGS {
+            // Most words begin as no token does.
+            let beginnings: &[_] = if CLASSES[usize::from(word[0])] & BEGINS != 0 { &BEGINNINGS } else { &[] };
+            for &(beginning, least, must_look_random) in beginnings {
                 // A beginning with a dot goes beyond the word.
                 if beginning[0] == word[0] && self.bytes[at..].starts_with(beginning) {
                     let stop = dotted();
@@ -237,9 +239,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A long text that no person would write as a word.
-    fn random(&self, start: usize) -> Option<Range> {
+    /// A long text that no person would write as a word, which ends at `end` or goes on behind a `+`.
+    fn random(&self, start: usize, end: usize) -> Option<Range> {
         const LEAST: usize = 24;
+        if end - start < LEAST && self.bytes.get(end) != Some(&b'+') {
+            return None;
+        }
         let stop = self.bounded_run(start, |byte| is_word(byte) || byte == b'+');
         let text = &self.bytes[start..stop];
         let random = text.len() >= LEAST && digits(text) >= 2 && mixes(text) >= 0.45;
@@ -287,6 +292,11 @@ impl<'a> Scanner<'a> {
 
     /// The value that stands behind a name that ends at `end`: `name=value`, `"name": "value"`, `name: value`.
     fn value(&self, name: &[u8], end: usize) -> Option<Range> {
+        if let [b' ', next, ..] = self.bytes[end..]
+            && is_word(next)
+        {
+            return None;
+        }
         let quotes = |byte| matches!(byte, b'"' | b'\'' | b'\\');
         let blank = |byte| matches!(byte, b' ' | b'\t');
         let separator = self.run(self.run(end, quotes), blank);
@@ -343,9 +353,32 @@ impl<'a> Scanner<'a> {
     }
 }
 
+/// Letters, digits, `_` and `-`.
+const WORD: u8 = 1;
+/// First bytes of [`BEGINNINGS`].
+const BEGINS: u8 = 2;
+
+/// What each byte may be.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if (byte as u8).is_ascii_alphanumeric() || matches!(byte as u8, b'_' | b'-') {
+            classes[byte] = WORD;
+        }
+        byte += 1;
+    }
+    let mut i = 0;
+    while i < BEGINNINGS.len() {
+        classes[BEGINNINGS[i].0[0] as usize] |= BEGINS;
+        i += 1;
+    }
+    classes
+};
+
 #[inline]
 fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')
+    CLASSES[usize::from(byte)] & WORD != 0
 }
 
 fn is_secret_word(name: &[u8]) -> bool {

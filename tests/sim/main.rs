@@ -3,6 +3,7 @@
 //! `make soak` runs the same storms with a hundred kills each.
 
 mod killed;
+mod duplex;
 
 use conexus_tests::storm::{Outcome, Plan, compared, run};
 

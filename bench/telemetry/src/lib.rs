@@ -8,7 +8,7 @@
 //! measure   CPU time of a thread, allocations, percentiles, a bootstrap
 //! ```
 //!
-//! Two programs: `bench-telemetry` (cost) and `isolation` (faults).
+//! Three programs: `bench-telemetry` (cost), `throughput` (the other end) and `isolation` (faults). All print Markdown.
 
 pub mod work;
 pub mod ours;
@@ -22,6 +22,18 @@ pub trait Reporter {
     fn name(&self) -> &'static str;
     /// Does a request's work and reports it as a search.
     fn request(&self, query: &str, work: &mut dyn FnMut());
+    /// Counts one thing with one label.
+    fn count(&self) {}
+    /// Counts a duration into a histogram with a label, and one thing with two.
+    fn duration(&self, _nanos: u64) {}
+    /// Reports a trace of `count` spans below a root, without attributes, each begun and ended.
+    fn spans(&self, _count: u64) {}
+    /// Says a log line with three fields.
+    fn log(&self) {}
+    /// What it has dropped so far, if it knows: a record that is dropped costs less than one that is not.
+    fn dropped(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Reports nothing.

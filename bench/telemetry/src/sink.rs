@@ -1,7 +1,9 @@
 //! Sink: HTTP servers for exporters: one that takes everything, and ones that fail in every way.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How a server behaves.
@@ -15,28 +17,61 @@ pub enum Manner {
     Slow,
     /// Accepts, reads and never answers.
     Silent,
-    /// Never accepts: connections wait in the backlog, and when that is full nothing answers.
+    /// Nothing answers, not even a connection: what arrives is lost.
     BlackHole,
 }
 
-/// Starts a server on a free loopback port; it ends with the process. Returns `host:port`.
-pub fn start(manner: Manner) -> std::io::Result<String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0))?;
-    let address = listener.local_addr()?.to_string();
-    std::thread::spawn(move || {
-        if manner == Manner::BlackHole {
-            loop {
-                std::thread::park();
-            }
-        }
-        for stream in listener.incoming().flatten() {
-            std::thread::spawn(move || serve(stream, manner));
-        }
-    });
-    Ok(address)
+/// A server, and how often it was asked.
+#[derive(Clone, Debug)]
+pub struct Sink {
+    /// `host:port`.
+    pub address: String,
+    requests: Arc<AtomicU64>,
 }
 
-fn serve(stream: TcpStream, manner: Manner) -> Option<()> {
+impl Sink {
+    /// Requests that it has read so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// Starts a server on a free loopback port; it ends with the process.
+pub fn start(manner: Manner) -> io::Result<Sink> {
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let sink = Sink { address: listener.local_addr()?.to_string(), requests: Arc::default() };
+    if manner == Manner::BlackHole {
+        let full = fill(&listener)?;
+        std::thread::spawn(move || {
+            loop {
+                std::thread::park();
+                std::hint::black_box((&listener, &full));
+            }
+        });
+        return Ok(sink);
+    }
+    let requests = Arc::clone(&sink.requests);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let requests = Arc::clone(&requests);
+            std::thread::spawn(move || serve(stream, manner, &requests));
+        }
+    });
+    Ok(sink)
+}
+
+/// Connects until nobody is let in any more: the kernel drops what comes later, as a network that leads nowhere does.
+fn fill(listener: &TcpListener) -> io::Result<Vec<TcpStream>> {
+    rustix::net::listen(listener, 0)?;
+    let address = listener.local_addr()?;
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+    }
+    Ok(waiting)
+}
+
+fn serve(stream: TcpStream, manner: Manner, requests: &AtomicU64) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut writer = stream;
     loop {
@@ -54,7 +89,8 @@ fn serve(stream: TcpStream, manner: Manner) -> Option<()> {
                 break;
             }
         }
-        std::io::copy(&mut (&mut reader).take(length), &mut std::io::sink()).ok()?;
+        std::io::copy(&mut (&mut reader).take(length), &mut io::sink()).ok()?;
+        requests.fetch_add(1, Ordering::Relaxed);
         let status = match manner {
             Manner::Fails => "500 Internal Server Error",
             _ => "200 OK",

@@ -32,9 +32,10 @@ impl Work {
     /// Indexes `root` into a temporary folder.
     pub fn index(root: &Path) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
-        let embedder = Arc::new(StaticEmbedder::new(&StaticOptions::default()).context("the built-in table")?);
+        let embedder =
+            StaticEmbedder::load(&StaticOptions::default(), Telemetry::detached()).context("the built-in table")?;
         let options = IndexOptions::new(root, folder.path())?;
-        let index = Index::open(options, embedder, Telemetry::detached())?;
+        let index = Index::open(options, Arc::new(embedder), Telemetry::detached())?;
         index.run(&Run::All, &Arc::new(RunControl::new()))?;
         Ok(Self { index, _folder: folder })
     }

@@ -250,11 +250,13 @@ impl Ledger {
             return Ok(Taken::Superseded);
         };
         if sequence <= core.row.sequence {
+            core.fresh_link = false;
             return Ok(Taken::Repeated);
         }
         let expected = core.row.sequence + 1;
         // A core begins a connection with its oldest batch that was not acknowledged. What is missing before it was
-        // acknowledged by an earlier life whose state is gone, and is contained in the absolute values.
+        // acknowledged by an earlier life whose state is gone, and is contained in the absolute values. That goes for the
+        // first on a connection only, even if that one is known.
         if sequence != expected && !core.fresh_link {
             self.count(REJECTED + Reason::Sequence as usize, 1);
             return Err(Rejection::new(Reason::Sequence, format!("batch {sequence} came where {expected} was due")));

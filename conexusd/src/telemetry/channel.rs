@@ -4,7 +4,9 @@
 //! and acknowledgements down. When the stream breaks it connects again, after 50 ms growing to 2 s, and the outbox sends again
 //! what was not acknowledged. Nothing here is ever waited for by the rest of conexusd, but for the end of a shutdown.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use conexus_proto::v1::{self, to_core, to_sidecar};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use prost::bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -29,8 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long without an acknowledgement that is due, the stream is given up.
 const ACK_TIMEOUT: Duration = Duration::from_secs(30);
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// The shortest and the longest pause before a sidecar is looked for again.
+pub(crate) const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(2)];
 /// How long a sidecar that has acknowledged everything may take to see the goodbye and end the stream.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a sidecar that can never be talked to is asked again: it may have been replaced.
@@ -42,10 +45,50 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub(crate) struct Channel {
     pub(crate) hub: Arc<Hub>,
     pub(crate) outbox: Arc<Outbox>,
-    pub(crate) socket: PathBuf,
+    pub(crate) way: Way,
     pub(crate) hello: v1::Hello,
+    /// The shortest and the longest pause before it connects again.
+    pub(crate) backoff: [Duration; 2],
     /// Set when conexusd shuts down: by when the channel has to be done.
     pub(crate) deadline: watch::Receiver<Option<Instant>>,
+}
+
+/// Where the sidecar is.
+#[derive(Clone)]
+pub(crate) enum Way {
+    /// Behind a unix socket.
+    Socket(PathBuf),
+    /// At the other end of what the caller makes.
+    Made(Connect),
+}
+
+/// Makes a connection to the sidecar.
+pub type Connect = Arc<dyn Fn() -> Connecting + Send + Sync>;
+/// A connection in the making.
+pub type Connecting = Pin<Box<dyn Future<Output = io::Result<Box<dyn Wire>>> + Send>>;
+
+/// Something that bytes go through in both directions.
+pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
+
+impl Way {
+    fn connect(&self) -> Connecting {
+        match self {
+            Self::Socket(path) => {
+                let path = path.clone();
+                Box::pin(async move { Ok(Box::new(UnixStream::connect(path).await?) as Box<dyn Wire>) })
+            }
+            Self::Made(connect) => connect(),
+        }
+    }
+
+    fn socket(&self) -> Option<&Path> {
+        match self {
+            Self::Socket(path) => Some(path),
+            Self::Made(_) => None,
+        }
+    }
 }
 
 /// Why a session ended.
@@ -70,7 +113,8 @@ impl Channel {
     }
 
     async fn serve(&self) {
-        let (mut backoff, mut random) = (BACKOFF_MIN, Random::seeded());
+        let [backoff_min, backoff_max] = self.backoff;
+        let (mut backoff, mut random) = (backoff_min, Random::seeded());
         let mut quiet = false;
         loop {
             let (was_connected, started) = (self.hub.status.was_connected(), Instant::now());
@@ -78,8 +122,8 @@ impl Channel {
             let connected = self.hub.status.set_connected(false);
             quiet &= !connected;
             // A sidecar that takes a stream and ends it at once is not to be asked ever faster.
-            if connected && started.elapsed() > BACKOFF_MAX {
-                backoff = BACKOFF_MIN;
+            if connected && started.elapsed() > backoff_max {
+                backoff = backoff_min;
             }
             let wait = match end {
                 End::Done => return,
@@ -100,9 +144,9 @@ impl Channel {
             let wait = wait / 2 + wait.mul_f64((random.nonzero() >> 11) as f64 / (1_u64 << 53) as f64 / 2.0);
             tokio::select! {
                 () = sleep(wait) => {}
-                () = self.closing() => sleep(wait.min(BACKOFF_MIN)).await,
+                () = self.closing() => sleep(wait.min(backoff_min)).await,
             }
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            backoff = (backoff * 2).min(backoff_max);
         }
     }
 
@@ -117,7 +161,7 @@ impl Channel {
         if connected {
             tracing::warn!(error = %reason, "telemetry lost the sidecar");
         } else if !*quiet {
-            let socket = self.socket.display();
+            let socket = self.way.socket().unwrap_or(Path::new("")).display();
             tracing::info!(%socket, error = %reason, "no sidecar yet; telemetry is kept within its limits until one appears");
         }
         *quiet = true;
@@ -162,17 +206,18 @@ impl Channel {
 
     /// Without a crash file a crash is seen all the same, but its cause is not.
     fn prepare_for_a_crash(&self) {
+        let Some(socket) = self.way.socket() else { return };
         let version = self.hello.build.as_ref().map_or("", |build| &build.version);
-        if let Err(error) = crash::prepare(&self.socket, self.hello.boot_epoch, version) {
+        if let Err(error) = crash::prepare(socket, self.hello.boot_epoch, version) {
             tracing::warn!(%error, "no crash file beside the telemetry socket: the cause of a crash will not be known");
         }
     }
 
     async fn open(&self, messages: mpsc::Receiver<Bytes>) -> Result<Streaming<v1::ToCore>, String> {
-        let socket = self.socket.clone();
+        let way = self.way.clone();
         let connector = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+            let connecting = way.connect();
+            async move { connecting.await.map(TokioIo::new) }
         });
         // The address only fills the `:authority` header: the connector knows where to go.
         let endpoint = tonic::transport::Endpoint::from_static("http://localhost").connect_timeout(CONNECT_TIMEOUT);

@@ -139,9 +139,7 @@ impl Drain {
                 probe_due = now + PROBE_INTERVAL;
             }
             if now >= snapshot_due || last {
-                if let Some(outbox) = &self.outbox {
-                    outbox.set_snapshot(snapshot(&self.hub), self.hub.seats.tables.accounts());
-                }
+                self.snapshot();
                 snapshot_due = now + SNAPSHOT_INTERVAL;
             }
             if last {
@@ -154,7 +152,15 @@ impl Drain {
         }
     }
 
-    fn poll(&self, collector: &mut Collector, frames: &mut Frames) {
+    /// Adds the slots up for the outbox.
+    pub(crate) fn snapshot(&self) {
+        if let Some(outbox) = &self.outbox {
+            outbox.set_snapshot(snapshot(&self.hub), self.hub.seats.tables.accounts());
+        }
+    }
+
+    /// Takes what the rings hold.
+    pub(crate) fn poll(&self, collector: &mut Collector, frames: &mut Frames) {
         collector.collect(&self.hub, frames, self.mirror.as_ref(), Mirror::line);
         if let Some(outbox) = self.outbox.as_ref().filter(|_| !frames.is_empty()) {
             outbox.push(frames, self.hub.seats.tables.accounts());

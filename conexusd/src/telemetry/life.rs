@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
 
 use super::cell::Level;
-use super::channel::Channel;
+use super::channel::{BACKOFF, Channel, Way};
 use super::drain::Drain;
 use super::ids::Random;
 use super::line::LogFormat;
@@ -157,29 +157,32 @@ fn start_channel(
     boot_epoch: u64,
 ) -> Result<Option<ChannelThread>, TelemetryError> {
     let (Some(socket), Some(outbox)) = (options.socket, hub.outbox.clone()) else { return Ok(None) };
-    let hello = v1::Hello {
-        boot_epoch,
-        protocol_version: PROTOCOL_VERSION,
-        facts_fingerprint: facts::FINGERPRINT,
-        build: Some(v1::Build {
-            version: options.build.version,
-            commit: options.build.commit,
-            rustc: options.build.rustc,
-        }),
-        serving: options.serving,
-        pid: std::process::id(),
-        started_unix_nanos: unix_nanos_now(),
-    };
+    let hello = hello(&options.build, options.serving, boot_epoch);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| TelemetryError::Thread { thread: "telemetry-channel", source })?;
     let (deadline, deadline_seen) = watch::channel(None);
     let (running, done) = crossbeam_channel::bounded(0);
-    let channel = Channel { hub: Arc::clone(hub), outbox, socket, hello, deadline: deadline_seen };
+    let way = Way::Socket(socket);
+    let channel = Channel { hub: Arc::clone(hub), outbox, way, hello, backoff: BACKOFF, deadline: deadline_seen };
     spawn("telemetry-channel", move || {
         runtime.block_on(channel.run());
         drop(running);
     })?;
     Ok(Some(ChannelThread { deadline, done }))
+}
+
+/// How a core begins.
+pub(crate) fn hello(build: &BuildInfo, serving: bool, boot_epoch: u64) -> v1::Hello {
+    let BuildInfo { version, commit, rustc } = build.clone();
+    v1::Hello {
+        boot_epoch,
+        protocol_version: PROTOCOL_VERSION,
+        facts_fingerprint: facts::FINGERPRINT,
+        build: Some(v1::Build { version, commit, rustc }),
+        serving,
+        pid: std::process::id(),
+        started_unix_nanos: unix_nanos_now(),
+    }
 }
 
 fn spawn(thread: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, TelemetryError> {

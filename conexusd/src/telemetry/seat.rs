@@ -5,12 +5,13 @@
 //! seat in each.
 
 use std::cell::RefCell;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use conexus_proto::facts::{Addition, DropReason, RecordKind};
 
 use super::cell::Cell;
 use super::ids::Random;
+use super::pool::Pool;
 use super::ring::{Ring, Rings};
 use super::slots::{TableRef, Tables};
 
@@ -40,7 +41,7 @@ impl Seat {
 pub(crate) struct Seats {
     pub(crate) tables: Tables,
     pub(crate) rings: Rings,
-    free: Mutex<Vec<Seat>>,
+    free: Pool<Seat>,
 }
 
 impl Seats {
@@ -52,16 +53,15 @@ impl Seats {
 
     /// The same, with tables of the caller's.
     pub(crate) fn with_tables(ring_cells: usize, tables: Tables) -> Self {
-        Self { tables, rings: Rings::new(ring_cells), free: Mutex::default() }
+        Self { tables, rings: Rings::new(ring_cells), free: Pool::empty() }
     }
 
     fn take(&self) -> Seat {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        free.unwrap_or_else(|| Seat { table: self.tables.open(), random: Random::seeded(), ring: None })
+        self.free.take(|| Seat { table: self.tables.open(), random: Random::seeded(), ring: None })
     }
 
     fn leave(&self, seat: Seat) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(seat);
+        self.free.leave(seat);
     }
 }
 
@@ -93,8 +93,15 @@ pub(crate) fn count(seats: &Arc<Seats>, addition: Addition) {
         Some(())
     });
     if !matches!(counted, Ok(Some(()))) {
-        with(seats, |seat| seat.table.add(addition));
+        count_first(seats, addition);
     }
+}
+
+/// The same where this thread has no seat yet, or cannot reach it.
+#[cold]
+#[inline(never)]
+fn count_first(seats: &Arc<Seats>, addition: Addition) {
+    with(seats, |seat| seat.table.add(addition));
 }
 
 /// Calls `act` once with this thread's seat.
@@ -153,7 +160,7 @@ mod tests {
             assert_eq!(hits(&seats), round * 20);
         }
         // A scope may return before a thread's storage is destroyed, so a few seats more than two can be taken at once.
-        let taken = seats.free.lock().unwrap().len();
+        let taken = seats.free.len();
         assert!(taken <= 20, "{taken} seats for two threads at a time");
     }
 

@@ -5,13 +5,13 @@
 
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use conexus_proto::facts::{Addition, BUCKETS, CELLS, DropReason, Fact, Gauge, RecordKind};
 use conexus_proto::slots::TABLE_BYTES;
 use memmap2::MmapRaw;
 
+use super::count::{Count, add_up};
 use super::shared::{Shared, SharedError};
 
 /// How many kinds of records there are.
@@ -24,9 +24,9 @@ pub(crate) const REASONS: usize = DropReason::ALL.len();
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct Table {
-    cells: [AtomicU64; CELLS],
-    emitted: [AtomicU64; KINDS],
-    dropped: [AtomicU64; KINDS * REASONS],
+    cells: [Count; CELLS],
+    emitted: [Count; KINDS],
+    dropped: [Count; KINDS * REASONS],
 }
 
 const _: () = assert!(size_of::<Table>() == TABLE_BYTES);
@@ -34,9 +34,9 @@ const _: () = assert!(size_of::<Table>() == TABLE_BYTES);
 impl Table {
     fn new() -> Self {
         Self {
-            cells: [const { AtomicU64::new(0) }; CELLS],
-            emitted: [const { AtomicU64::new(0) }; KINDS],
-            dropped: [const { AtomicU64::new(0) }; KINDS * REASONS],
+            cells: std::array::from_fn(|_| Count::zero()),
+            emitted: std::array::from_fn(|_| Count::zero()),
+            dropped: std::array::from_fn(|_| Count::zero()),
         }
     }
 
@@ -44,10 +44,10 @@ impl Table {
     #[inline(always)]
     pub(crate) fn add(&self, addition: Addition) {
         match addition {
-            Addition::Count { cell, amount } => bump(&self.cells[cell], amount),
+            Addition::Count { cell, amount } => self.cells[cell].add(amount),
             Addition::Duration { cell, bucket, nanos } => {
-                bump(&self.cells[cell], nanos);
-                bump(&self.cells[bucket], 1);
+                self.cells[cell].add(nanos);
+                self.cells[bucket].add(1);
             }
         }
     }
@@ -55,21 +55,14 @@ impl Table {
     /// Counts records that are about to be pushed. Only for the thread that leases the table.
     #[inline]
     pub(crate) fn emitted(&self, kind: RecordKind, count: u64) {
-        bump(&self.emitted[kind as usize], count);
+        self.emitted[kind as usize].add(count);
     }
 
     /// Counts records that were dropped instead of pushed. Only for the thread that leases the table.
     #[inline]
     pub(crate) fn dropped(&self, kind: RecordKind, reason: DropReason, count: u64) {
-        bump(&self.dropped[kind as usize * REASONS + reason as usize], count);
+        self.dropped[kind as usize * REASONS + reason as usize].add(count);
     }
-}
-
-/// A load and a store: the table has one writer, so nothing can be lost between them. `Release` lets a reader that sees
-/// an effect also see what the thread counted before it; on x86 it costs nothing.
-#[inline(always)]
-fn bump(cell: &AtomicU64, amount: u64) {
-    cell.store(cell.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Release);
 }
 
 /// A table, and its memory for as long as anybody refers to it.
@@ -167,18 +160,10 @@ impl Tables {
         self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The sums of all cells over all tables.
-    ///
-    /// Cells are read from the last to the first: a request's end stands behind its start, so whoever subtracts one
-    /// from the other never finds more ends than starts.
+    /// The sums of all cells over all tables, never of more ends of requests than starts.
     pub(crate) fn cells(&self) -> Vec<u64> {
-        let tables = &self.lock().tables;
         let mut sums = vec![0_u64; CELLS];
-        for (i, sum) in sums.iter_mut().enumerate().rev() {
-            for table in tables {
-                *sum = sum.wrapping_add(table.cells[i].load(Ordering::Acquire));
-            }
-        }
+        add_up(&mut sums, self.lock().tables.iter().map(|table| &table.cells[..]));
         sums
     }
 
@@ -188,12 +173,12 @@ impl Tables {
         let mut accounts = Accounts::default();
         for table in tables {
             for (sum, cell) in accounts.dropped.iter_mut().zip(&table.dropped) {
-                *sum = sum.wrapping_add(cell.load(Ordering::Acquire));
+                *sum = sum.wrapping_add(cell.get());
             }
         }
         for table in tables {
             for (sum, cell) in accounts.emitted.iter_mut().zip(&table.emitted) {
-                *sum = sum.wrapping_add(cell.load(Ordering::Acquire));
+                *sum = sum.wrapping_add(cell.get());
             }
         }
         accounts

@@ -218,7 +218,7 @@ impl Trace {
 
     /// Counts a fact that `span` took the time of, and remembers the pair, so that the sidecar can attach the trace to the
     /// histogram as an exemplar.
-    #[inline]
+    #[inline(always)]
     pub fn measure(&mut self, span: SpanRef, fact: Fact) {
         let addition = fact.addition();
         if let (Addition::Duration { cell, .. }, Some(Cell::Span { exemplar, .. })) =

@@ -5,25 +5,32 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bench_telemetry::measure::{Counting, allocations, median_and_upper_bound, percentile, thread_cpu, waits};
 use bench_telemetry::ours::Ours;
-use bench_telemetry::sink::{self, Manner};
+use bench_telemetry::sink::{self, Manner, Sink};
 use bench_telemetry::work::{QUERIES, Work, search};
 use bench_telemetry::{Off, Reporter};
-use conexus_proto::facts::DropReason;
+use conexus_proto::facts::{DropReason, ErrorType};
 use conexusd::search::SearchEngine;
-use conexusd::telemetry::{Telemetry, TelemetryOptions};
+use conexusd::telemetry::{ErrorReport, Telemetry, TelemetryOptions};
 use rustix::process::{Pid, Signal, kill_process};
 use tracing_subscriber::layer::SubscriberExt;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-const PAIRS: usize = 24;
-const REQUESTS: usize = 96;
+const PAIRS: usize = 120;
+const REQUESTS: usize = 32;
+/// Pairs from one restart of the sidecar to the next.
+const RESTART_EVERY: usize = 4;
+/// Bytes of unsent records, little enough for a fault to fill.
+const UNSENT_MAX: usize = 2 << 20;
 const LIMIT: f64 = 1.03;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -59,16 +66,23 @@ fn main() -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("the repository")?;
     let program = std::env::args_os().nth(1).map(PathBuf::from).context("the first argument is conexus-sidecar")?;
     let work = Work::index(&root.join("conexusd/src"))?;
-    println!("{PAIRS} interleaved pairs of {REQUESTS} searches a fault; the ratio is time with telemetry / time without.\n");
     println!(
-        "| fault | median ratio | 95 % upper bound | p50 | p99 | p99.9 | CPU/request | waits | reads and writes | allocations/request | memory | dropped |"
+        "{PAIRS} interleaved pairs of {REQUESTS} searches a fault. Ratio: time with telemetry and the fault / time without telemetry. Waits, reads and writes, \
+         allocations and CPU: of the thread that searches, more with telemetry than without; the ratio of CPU times is what a busy machine disturbs least. Unsent records may take {} MiB; ten errors a second are reported beside the searches.\n",
+        UNSENT_MAX >> 20
     );
-    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|");
+    println!(
+        "| fault | median ratio | 95 % upper bound | p50 with (without) | p99 | p99.9 | CPU/request, ratio (upper bound) | waits | reads, writes | allocations/request | core's memory, growth | all acknowledged | dropped |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---|");
     let mut worst = 0.0_f64;
     for (fault, name) in FAULTS {
         worst = worst.max(measure(&program, &work, fault, name)?);
     }
-    println!("\nThe worst upper bound is {worst:.3}; at most {LIMIT} is wanted.");
+    println!(
+        "\nThe worst upper bound is {worst:.3}; the bar, at most {LIMIT}, is {}.",
+        if worst <= LIMIT { "met" } else { "**missed**" }
+    );
     anyhow::ensure!(worst <= LIMIT, "a fault slows searches down");
     Ok(())
 }
@@ -77,16 +91,38 @@ fn measure(program: &Path, work: &Work, fault: Fault, name: &str) -> anyhow::Res
     let folder = tempfile::Builder::new().prefix("cx").tempdir_in("/dev/shm")?;
     let socket = folder.path().join("run/t.sock");
     let mut sidecar = Sidecar::start(program, folder.path(), &socket, fault)?;
-    let options = TelemetryOptions { socket: Some(socket), serving: true, ..TelemetryOptions::default() };
+    let options = TelemetryOptions {
+        socket: Some(socket),
+        serving: true,
+        unsent_max_bytes: UNSENT_MAX,
+        ..TelemetryOptions::default()
+    };
     let (telemetry, guard) = Telemetry::start(options)?;
-    sidecar.settle(&telemetry);
+    sidecar.settle(&telemetry)?;
+    let errors = Errors::start(&telemetry);
+    let pairs = run_pairs(program, work, &mut sidecar, &telemetry)?;
+    drop(errors);
+    let grown = resident() as i64 - pairs.resident as i64;
+    let dropped = dropped(&telemetry);
+    let acknowledged = guard.shutdown(Duration::from_secs(3)).acknowledged;
+    sidecar.check(acknowledged)?;
+    sidecar.end();
+    Ok(pairs.print(name, grown, acknowledged, &dropped))
+}
+
+fn run_pairs(program: &Path, work: &Work, sidecar: &mut Sidecar, telemetry: &Telemetry) -> anyhow::Result<Pairs> {
     let dispatch = tracing::Dispatch::new(tracing_subscriber::registry().with(telemetry.layer()));
     let ours = Ours("on", telemetry.clone());
     let (off, on) = (work.engine(Telemetry::detached()), work.engine(telemetry.clone()));
-    let (mut ratios, mut wall, mut cpu) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut waited, mut called, mut allocated) = (0, 0, 0.0);
+    let mut pairs = Pairs::default();
     for pair in 0..=PAIRS {
-        sidecar.disturb(program)?;
+        if pair % RESTART_EVERY == 0 {
+            sidecar.disturb(program)?;
+        }
+        if pair == 1 {
+            // The first pair opened tables, rings and caches.
+            pairs.resident = resident();
+        }
         // The order within a pair changes, so that what drifts favours nobody.
         let mut runs = [Run::default(), Run::default()];
         for which in if pair % 2 == 0 { [0, 1] } else { [1, 0] } {
@@ -95,31 +131,93 @@ fn measure(program: &Path, work: &Work, fault: Fault, name: &str) -> anyhow::Res
                 _ => tracing::dispatcher::with_default(&dispatch, || run(&ours, &on)),
             };
         }
-        let [without, with] = runs;
         if pair > 0 {
-            ratios.push(with.total / without.total);
-            cpu.push((with.cpu - without.cpu) / REQUESTS as f64);
-            wall.extend(with.wall);
-            waited += with.waits as i64 - without.waits as i64;
-            called += with.calls as i64 - without.calls as i64;
-            allocated += (with.allocations as f64 - without.allocations as f64) / REQUESTS as f64;
+            pairs.add(runs);
         }
     }
-    let (median, bound) = median_and_upper_bound(&ratios);
-    let at = [0.5, 0.99, 0.999].map(|share| format!("{:.0} µs", percentile(&mut wall, share) / 1e3));
-    println!(
-        "| {name} | {median:.3} | {bound:.3} | {} | {} | {} | {:+.2} µs | {waited:+} | {called:+} | {:+.2} | {} MB | {} |",
-        at[0],
-        at[1],
-        at[2],
-        percentile(&mut cpu, 0.5) / 1e3,
-        allocated / PAIRS as f64,
-        resident() >> 20,
-        dropped(&telemetry)
-    );
-    sidecar.end();
-    guard.shutdown(Duration::from_millis(500));
-    Ok(bound)
+    Ok(pairs)
+}
+
+/// Something to report to Sentry while searches are measured, with telemetry and without.
+struct Errors {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Errors {
+    fn start(telemetry: &Telemetry) -> Self {
+        let (stop, telemetry) = (Arc::new(AtomicBool::new(false)), telemetry.clone());
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            for number in 0.. {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                telemetry.error(ErrorReport::new(ErrorType::Tool, format!("failure number {number}")));
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Errors {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the pairs of one fault differ by.
+#[derive(Default)]
+struct Pairs {
+    ratios: Vec<f64>,
+    cpu_ratios: Vec<f64>,
+    cpu: Vec<f64>,
+    wall: [Vec<f64>; 2],
+    waits: i64,
+    calls: i64,
+    allocations: f64,
+    /// Bytes of this process before the first pair that counts.
+    resident: u64,
+}
+
+impl Pairs {
+    fn add(&mut self, [without, with]: [Run; 2]) {
+        self.ratios.push(with.total / without.total);
+        self.cpu_ratios.push(with.cpu / without.cpu);
+        self.cpu.push((with.cpu - without.cpu) / REQUESTS as f64);
+        self.waits += with.waits as i64 - without.waits as i64;
+        self.calls += with.calls as i64 - without.calls as i64;
+        self.allocations += (with.allocations as f64 - without.allocations as f64) / REQUESTS as f64;
+        self.wall[0].extend(without.wall);
+        self.wall[1].extend(with.wall);
+    }
+
+    /// Prints the fault's row; returns the upper bound.
+    fn print(mut self, name: &str, grown: i64, acknowledged: bool, dropped: &str) -> f64 {
+        let (median, bound) = median_and_upper_bound(&self.ratios);
+        let (cpu, cpu_bound) = median_and_upper_bound(&self.cpu_ratios);
+        let mut at = |share| {
+            let [without, with] = [0, 1].map(|which| percentile(&mut self.wall[which], share) / 1e3);
+            format!("{with:.0} ({without:.0}) µs")
+        };
+        println!(
+            "| {name} | {median:.3} | {bound:.3} | {} | {} | {} | {:+.1} µs, {cpu:.3} ({cpu_bound:.3}) | {:+} | {:+} | {:+.2} | {:+.1} MiB | {} | {dropped} |",
+            at(0.5),
+            at(0.99),
+            at(0.999),
+            percentile(&mut self.cpu, 0.5) / 1e3,
+            self.waits,
+            self.calls,
+            self.allocations / PAIRS as f64,
+            grown as f64 / f64::from(1 << 20),
+            if acknowledged { "yes" } else { "no" },
+        );
+        bound
+    }
 }
 
 #[derive(Default)]
@@ -170,23 +268,29 @@ struct Sidecar {
     folder: PathBuf,
     socket: PathBuf,
     settings: Vec<String>,
+    sink: Option<Sink>,
     child: Option<Child>,
 }
 
 impl Sidecar {
     fn start(program: &Path, folder: &Path, socket: &Path, fault: Fault) -> anyhow::Result<Self> {
+        let sink = match fault {
+            Fault::Otlp(manner) | Fault::Sentry(manner) => Some(sink::start(manner)?),
+            _ => None,
+        };
+        let address = sink.as_ref().map_or("", |sink| &sink.address);
         let settings = match fault {
-            Fault::Otlp(manner) => vec![
+            Fault::Otlp(_) => vec![
                 "observability.tracing.enabled=true".into(),
-                format!("observability.tracing.endpoint=http://{}", sink::start(manner)?),
+                format!("observability.tracing.endpoint=http://{address}"),
             ],
-            Fault::Sentry(manner) => vec![
+            Fault::Sentry(_) => vec![
                 "observability.sentry.enabled=true".into(),
-                format!("observability.sentry.dsn=http://key@{}/1", sink::start(manner)?),
+                format!("observability.sentry.dsn=http://key@{address}/1"),
             ],
             _ => Vec::new(),
         };
-        let mut sidecar = Self { fault, folder: folder.into(), socket: socket.into(), settings, child: None };
+        let mut sidecar = Self { fault, folder: folder.into(), socket: socket.into(), settings, sink, child: None };
         if fault != Fault::Absent {
             sidecar.spawn(program)?;
         }
@@ -201,7 +305,9 @@ impl Sidecar {
         let own = [
             format!("observability.telemetry.socket={}", self.socket.display()),
             format!("observability.telemetry.state_dir={}", self.folder.join("state").display()),
+            format!("observability.log_dir={}", self.folder.join("log").display()),
             "observability.metrics.port=0".into(),
+            "observability.debug.enabled=false".into(),
         ];
         for setting in own.iter().chain(&self.settings) {
             command.args(["--set", setting]);
@@ -211,17 +317,30 @@ impl Sidecar {
     }
 
     /// Waits until the core is connected, then lets the fault happen.
-    fn settle(&mut self, telemetry: &Telemetry) {
+    fn settle(&mut self, telemetry: &Telemetry) -> anyhow::Result<()> {
         let started = Instant::now();
-        while self.fault != Fault::Absent && !telemetry.health().connected && started.elapsed() < Duration::from_secs(10) {
+        while self.fault != Fault::Absent && !telemetry.health().connected {
+            anyhow::ensure!(started.elapsed() < Duration::from_secs(20), "the sidecar did not appear");
             std::thread::sleep(Duration::from_millis(20));
         }
         match self.fault {
-            Fault::Stopped => self.signal(Signal::STOP),
-            Fault::Killed => self.signal(Signal::KILL),
-            Fault::DiskFull => self.fill_disk(),
+            Fault::Stopped => self.signal(Signal::STOP)?,
+            Fault::Killed => self.signal(Signal::KILL)?,
+            Fault::DiskFull => self.fill_disk()?,
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Whether the fault was one: a fault that did not happen slows nobody down.
+    fn check(&self, acknowledged: bool) -> anyhow::Result<()> {
+        let deaf = matches!(self.fault, Fault::Absent | Fault::Stopped | Fault::Killed | Fault::DiskFull);
+        anyhow::ensure!(acknowledged != deaf, "{:?}: everything acknowledged is {acknowledged}", self.fault);
+        if let (Some(sink), Fault::Otlp(manner) | Fault::Sentry(manner)) = (&self.sink, self.fault) {
+            let asked = sink.requests() > 0;
+            anyhow::ensure!(asked == (manner != Manner::BlackHole), "{:?}: asked is {asked}", self.fault);
+        }
+        Ok(())
     }
 
     fn disturb(&mut self, program: &Path) -> anyhow::Result<()> {
@@ -232,17 +351,19 @@ impl Sidecar {
         Ok(())
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(child.id() as i32));
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, signal);
-        }
+    fn pid(&self) -> anyhow::Result<Pid> {
+        self.child.as_ref().and_then(|child| Pid::from_raw(child.id() as i32)).context("the sidecar runs")
     }
 
-    fn fill_disk(&self) {
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        Ok(kill_process(self.pid()?, signal)?)
+    }
+
+    /// From now on every write behind a file's first 1,000 bytes fails.
+    fn fill_disk(&self) -> anyhow::Result<()> {
         use rustix::process::{Resource, Rlimit, prlimit};
-        let pid = self.child.as_ref().and_then(|child| Pid::from_raw(child.id() as i32));
-        let _ = prlimit(pid, Resource::Fsize, Rlimit { current: Some(1000), maximum: None });
+        prlimit(Some(self.pid()?), Resource::Fsize, Rlimit { current: Some(1000), maximum: None })?;
+        Ok(())
     }
 
     fn end(&mut self) {

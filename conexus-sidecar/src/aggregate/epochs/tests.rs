@@ -107,6 +107,19 @@ fn a_gap_is_refused_within_a_connection_and_taken_at_its_start() {
 }
 
 #[test]
+fn a_gap_behind_a_known_batch_is_refused_even_on_a_new_connection() {
+    let (mut ledger, now) = start();
+    let link = ledger.connect(1, serving(), now).unwrap();
+    (1..3)
+        .for_each(|sequence| assert_eq!(take(&mut ledger, &link, &batch(sequence, 1, sequence, None)), Ok(Taken::New)));
+    // Nothing is on disk yet, so the core begins again with the first.
+    let link = ledger.connect(1, serving(), now).unwrap();
+    assert_eq!(take(&mut ledger, &link, &batch(1, 1, 1, None)), Ok(Taken::Repeated));
+    assert_eq!(reason(take(&mut ledger, &link, &batch(4, 1, 4, None))), Reason::Sequence);
+    assert_eq!(take(&mut ledger, &link, &batch(3, 1, 3, None)), Ok(Taken::New));
+}
+
+#[test]
 fn a_falling_value_is_refused_whole_and_its_records_count_as_dropped() {
     let (mut ledger, now) = start();
     let link = ledger.connect(1, serving(), now).unwrap();
