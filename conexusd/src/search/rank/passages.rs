@@ -4,6 +4,9 @@
 //! order of the message, gaps aside, the message is very likely made there; the words alone stand in many files.
 
 use std::collections::HashMap;
+use std::hash::Hasher;
+
+use rustc_hash::{FxHashMap, FxHasher};
 
 use super::Evidence;
 use crate::ablation::{Signal, off};
@@ -20,7 +23,7 @@ const PASSAGES_MAX: usize = 8;
 /// Of a passage's words, the share that a file must hold in runs.
 const SHARE_MIN: f32 = 0.5;
 
-/// Files whose text is read, and bytes of each: a question takes a millisecond or two longer, not more.
+/// Files whose text is read, and bytes of each: a question takes a few milliseconds longer, not more.
 const FILES_MAX: usize = 24;
 const TEXT_BYTES_MAX: usize = 512 * 1024;
 
@@ -69,22 +72,22 @@ fn passages(query: &Query) -> Vec<Passage> {
 /// A text as runs of words.
 struct Passage {
     /// Where each run of [`RUN`] words begins among the words.
-    runs: HashMap<[Box<str>; RUN], usize>,
+    runs: FxHashMap<[u64; RUN], usize>,
     words: usize,
 }
 
 impl Passage {
     /// None for one of less than a run. Numbers are values: a run goes up to them.
     fn new(text: &str) -> Option<Self> {
-        let all: Vec<(String, u32)> = words(text).take(WORDS_MAX).collect();
-        let is_value = |word: &str| word.bytes().any(|byte| byte.is_ascii_digit());
-        let mut runs = HashMap::new();
+        let all: Vec<&str> = words(text).map(|(word, _)| word).take(WORDS_MAX).collect();
+        let is_value = |word: &&str| word.bytes().any(|byte| byte.is_ascii_digit());
+        let mut runs = FxHashMap::default();
         for (at, run) in all.windows(RUN).enumerate() {
-            if !run.iter().any(|(word, _)| is_value(word)) {
-                runs.entry([0, 1, 2].map(|n| run[n].0.as_str().into())).or_insert(at);
+            if !run.iter().any(is_value) {
+                runs.entry([0, 1, 2].map(|n| hash(run[n]))).or_insert(at);
             }
         }
-        let words = all.iter().filter(|(word, _)| !is_value(word)).count();
+        let words = all.iter().filter(|word| !is_value(word)).count();
         (!runs.is_empty()).then_some(Self { runs, words })
     }
 
@@ -92,10 +95,10 @@ impl Passage {
     fn in_text(&self, text: &str) -> Option<(f32, u32)> {
         let mut held = [false; WORDS_MAX];
         let mut lines: HashMap<u32, u32> = HashMap::new();
-        let mut last: [Box<str>; RUN] = Default::default();
+        let mut last = [0; RUN];
         for (word, line) in words(text) {
             last.rotate_left(1);
-            last[RUN - 1] = word.into();
+            last[RUN - 1] = hash(word);
             if let Some(&at) = self.runs.get(&last) {
                 held[at..at + RUN].fill(true);
                 *lines.entry(line).or_default() += 1;
@@ -107,13 +110,20 @@ impl Passage {
     }
 }
 
-/// The words of a text in lower case, with the line of each, from 1.
-fn words(text: &str) -> impl Iterator<Item = (String, u32)> {
+/// The words of a text with the line of each, from 1.
+fn words(text: &str) -> impl Iterator<Item = (&str, u32)> {
     let lines = text.lines().zip(1..);
     lines.flat_map(|(text, line)| {
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-        words.map(move |word| (word.to_lowercase(), line))
+        words.map(move |word| (word, line))
     })
+}
+
+/// A word in lower case as a number: 64 bits, so that two of the few words of a question do not meet by chance.
+fn hash(word: &str) -> u64 {
+    let mut hasher = FxHasher::default();
+    word.chars().flat_map(char::to_lowercase).for_each(|c| hasher.write_u32(u32::from(c)));
+    hasher.finish()
 }
 
 /// The smallest chunk with a line.
@@ -138,6 +148,7 @@ mod tests {
         let source = "fn check() {\n    fail(\"%s: a sheet of %zu columns does not fit on paper\");\n}";
         let (found, line) = share("a.ods: a sheet of 4194304 columns does not fit on paper", source).unwrap();
         assert_eq!((found > 0.7, line), (true, 2));
+        assert_eq!(share("DOES NOT FIT ON PAPER", "does not fit on Paper").unwrap().0, 1.0);
         // The words in another order say nothing.
         assert_eq!(
             share("a sheet of 7 columns does not fit on paper", "paper does fit a not, columns sheet on of"),
