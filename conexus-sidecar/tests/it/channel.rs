@@ -10,7 +10,7 @@ use conexus_sidecar::ingest::budget::Budget;
 use conexus_sidecar::ingest::service::{Ingest, STREAM_PATH};
 use conexus_sidecar::pipeline;
 
-use super::core::{Core, Stream, encoded, raw_stream};
+use super::core::{Core, Stream, encoded, raw_stream, running};
 use super::http::{never_fell, scrape};
 
 const SKIPPED: &str = "conexus_indexer_files_skipped_total{reason=\"empty\"}";
@@ -68,9 +68,7 @@ async fn what_is_acknowledged_is_shown_and_survives_the_sidecar() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_without_a_snapshot_are_acknowledged_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (mut stream, _) = core.connect(&options.socket).await;
     let mut batch = core.batch(vec![log()]);
@@ -86,9 +84,7 @@ async fn records_without_a_snapshot_are_acknowledged_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_does_not_fit_is_refused_for_good() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let hello = Core::new(1).hello();
     for (hello, words) in [
         (v1::Hello { protocol_version: 0, ..hello.clone() }, "speaks telemetry protocol 0, this sidecar 1"),
@@ -114,9 +110,7 @@ async fn a_peer_that_does_not_fit_is_refused_for_good() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_batch_is_refused_whole_and_counted_and_the_core_goes_on_behind_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
     let (mut stream, _) = core.connect(&options.socket).await;
@@ -148,9 +142,7 @@ async fn a_bad_batch_is_refused_whole_and_counted_and_the_core_goes_on_behind_it
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_over_the_limit_is_refused_and_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (mut stream, _) = core.connect(&options.socket).await;
     let huge = v1::Log { message: "x".repeat(17 << 20), ..v1::Log::default() };
@@ -167,9 +159,7 @@ async fn a_message_over_the_limit_is_refused_and_counted() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_stream_of_the_same_core_ends_the_first() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (mut first, _) = core.connect(&options.socket).await;
     let (mut second, _) = core.connect(&options.socket).await;
@@ -180,9 +170,7 @@ async fn a_second_stream_of_the_same_core_ends_the_first() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_cores_are_summed() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut streams = Vec::new();
     for epoch in 1..=5 {
         let mut core = Core::new(epoch);
@@ -201,9 +189,7 @@ async fn several_cores_are_summed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_core_that_vanishes_is_counted_as_crashed_after_five_seconds() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (mut stream, _) = core.connect(&options.socket).await;
     core.report(&mut stream, vec![]).await;
@@ -221,9 +207,7 @@ async fn a_core_that_vanishes_is_counted_as_crashed_after_five_seconds() {
 /// A stream of bytes that a core could have sent and nobody can read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_that_cannot_be_read_is_refused_acknowledged_and_never_holds_up_what_is_behind_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (up, mut down) = raw_stream(&options.socket).await;
     up.send(encoded(to_sidecar::Message::Hello(core.hello()))).await.unwrap();
@@ -254,9 +238,7 @@ async fn a_batch_that_cannot_be_read_is_refused_acknowledged_and_never_holds_up_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_oversized_batch_is_not_waited_for_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(1);
     let (mut stream, _) = core.connect(&options.socket).await;
     core.report(&mut stream, vec![]).await;

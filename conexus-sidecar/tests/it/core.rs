@@ -7,9 +7,12 @@ use conexus_proto::PROTOCOL_VERSION;
 use conexus_proto::facts::{Addition, CELLS, FINGERPRINT, Fact, Gauge};
 use conexus_proto::v1::ingest_client::IngestClient;
 use conexus_proto::v1::{self, ToCore, ToSidecar, record, to_core, to_sidecar};
+use conexus_sidecar::config::Options;
+use conexus_sidecar::pipeline::{self, Sidecar};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use prost::bytes::{BufMut, Bytes};
+use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +31,14 @@ pub(crate) async fn channel(socket: &Path) -> Channel {
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
     Endpoint::from_static("http://sidecar").connect_with_connector(connector).await.expect("the sidecar listens")
+}
+
+/// A sidecar with default options that keeps everything below a folder of its own.
+pub(crate) async fn running() -> (TempDir, Options, Sidecar) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let options = Options::below(folder.path()).expect("default options");
+    let sidecar = pipeline::start(&options).await.expect("it starts");
+    (folder, options, sidecar)
 }
 
 /// A stream that carries any bytes up.

@@ -6,18 +6,15 @@ use conexus_proto::facts::{Fact, SkipReason};
 use conexus_proto::v1::debug_client::DebugClient;
 use conexus_proto::v1::{self, record, tail_event};
 use conexus_sidecar::config::Options;
-use conexus_sidecar::pipeline;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use super::core::{Core, channel};
+use super::core::{Core, channel, running};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tail_shows_records_and_moving_measures_as_they_come() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut client = DebugClient::new(channel(&options.socket).await);
     let mut everything = client.tail(v1::TailRequest::default()).await.unwrap().into_inner();
     let only = v1::TailRequest { kinds: vec!["measure".into()], contains: "skipped".into() };
@@ -50,9 +47,7 @@ async fn tail_shows_records_and_moving_measures_as_they_come() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn snapshot_health_and_both_reflections_answer_on_the_same_socket() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     let mut core = Core::new(5);
     let (mut stream, _) = core.connect(&options.socket).await;
     core.report(&mut stream, vec![]).await;

@@ -8,7 +8,7 @@ use conexus_sidecar::catalog::{Kind, METRICS};
 use conexus_sidecar::config::Options;
 use conexus_sidecar::pipeline;
 
-use super::core::Core;
+use super::core::{Core, running};
 use super::http::get;
 
 const OPENMETRICS: &str = "Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5\r\n";
@@ -69,9 +69,7 @@ async fn a_kept_span_is_the_exemplar_of_its_bucket() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn health_is_json_and_does_not_depend_on_a_core() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = Options::below(folder.path()).unwrap();
-    let sidecar = pipeline::start(&options).await.unwrap();
+    let (_folder, options, sidecar) = running().await;
     for path in ["/health", "/healthz", "/readyz"] {
         let answer = get(sidecar.metrics_address, path, "").await;
         assert_eq!(answer.status, 200);
