@@ -41,7 +41,15 @@ pub fn make_private(folder: &Path) -> Result<(), IndexError> {
 /// The right to open an index, held as long as this is alive, and given back by the system whatever happens.
 #[derive(Debug)]
 pub struct Ownership {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Ownership {
+    /// Said aloud, not left to the file's end: a child process that is being started has copies of all descriptors, and
+    /// with them the lock, until it runs its own program.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Ownership {
@@ -67,7 +75,7 @@ impl Ownership {
             writeln!(file, "{}", std::process::id())
         };
         note().map_err(|source| IndexError::io(&path, source))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 }
 
@@ -111,7 +119,11 @@ mod tests {
         let error = Ownership::take(&folder).unwrap_err();
         assert!(matches!(error, IndexError::Owned { pid: Some(pid), .. } if pid == std::process::id()), "{error}");
         assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+        // As a child has it between its fork and its exec.
+        let copy = owner.file.try_clone().unwrap();
         drop(owner);
+        assert!(!is_owned(&folder));
         Ownership::take(&folder).unwrap();
+        drop(copy);
     }
 }

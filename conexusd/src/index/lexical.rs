@@ -4,15 +4,19 @@
 //! tokenizer only splits them again. Nothing is stored in it: a hit is a chunk's number, its columns are elsewhere.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashSet;
 use tantivy::directory::MmapDirectory;
+use tantivy::directory::error::LockError;
 use tantivy::indexer::{IndexWriterOptions, LogMergePolicy, UserOperation};
 use tantivy::schema::{
     FAST, Field, INDEXED, IndexRecordOption, NumericOptions, Schema, TextFieldIndexing, TextOptions,
 };
 use tantivy::tokenizer::{TextAnalyzer, Token, TokenStream, Tokenizer};
-use tantivy::{Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, Term};
+use tantivy::{
+    Index, IndexReader, IndexSettings, IndexWriter, ReloadPolicy, Searcher, TantivyDocument, TantivyError, Term,
+};
 
 use super::IndexError;
 
@@ -21,6 +25,9 @@ pub const SEPARATOR: char = '\u{0}';
 
 /// Memory of all indexing threads together; a full one writes a segment.
 const BUDGET_BYTES: usize = 160 << 20;
+
+/// How long a writer waits for the lock of the one before it.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// The fields of a chunk's document. All hold terms of [`super::tokenize::terms`], with frequencies, no positions.
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +188,7 @@ impl Lexical {
                 .memory_budget_per_thread(BUDGET_BYTES / self.threads)
                 .num_merge_threads(1)
                 .build();
-            let writer = self.index.writer_with_options(options).map_err(IndexError::from_tantivy)?;
+            let writer = self.open_writer(options).map_err(IndexError::from_tantivy)?;
             let mut policy = LogMergePolicy::default();
             policy.set_min_num_segments(8);
             policy.set_max_docs_before_merge(2_000_000);
@@ -191,6 +198,20 @@ impl Lexical {
             self.writer = Some(writer);
         }
         Ok(self.writer.as_mut().expect("it was just made"))
+    }
+
+    /// The folder is ours alone, so whatever still holds the lock of a dropped writer is a child process that is being
+    /// started: it has copies of all descriptors until it runs its own program.
+    fn open_writer(&self, options: IndexWriterOptions) -> tantivy::Result<IndexWriter> {
+        let started = Instant::now();
+        loop {
+            match self.index.writer_with_options(options.clone()) {
+                Err(TantivyError::LockFailure(LockError::LockBusy, _)) if started.elapsed() < LOCK_WAIT => {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                opened => return opened,
+            }
+        }
     }
 }
 
@@ -294,5 +315,20 @@ mod tests {
         drop(lexical);
         assert_eq!(open("a").generation(), 7);
         assert_eq!(open("b").generation(), 0, "another identity");
+    }
+
+    #[test]
+    fn a_writer_waits_for_the_lock_that_a_child_being_started_still_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut lexical = Lexical::open(folder.path(), "a", 1).unwrap();
+        let held = std::fs::File::create(folder.path().join(".tantivy-writer.lock")).unwrap();
+        held.try_lock().unwrap();
+        let child = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(held);
+        });
+        lexical.commit(1).unwrap();
+        assert!(child.is_finished(), "the lock was the one that counts");
+        child.join().unwrap();
     }
 }

@@ -159,6 +159,13 @@ fn windows_newlines_and_a_missing_last_one_change_nothing_else() {
 }
 
 #[test]
+fn a_name_that_a_broken_file_spreads_over_lines_is_one_line() {
+    let file = parse("a.ts", Language::detect("a.ts", ""), "enum Color {\n  'Red\n  Green' = 1,\n}\n");
+    let names: Vec<&str> = file.definitions.iter().map(|found| &*found.name).collect();
+    assert_eq!(names, ["Color", "Red Green"]);
+}
+
+#[test]
 fn headers_of_cpp_and_of_c_are_told_apart() {
     assert_eq!(Language::detect("a.h", "#include <stdio.h>\nint f(void);\n"), Language::C);
     let text = "#pragma once\nnamespace a {\nclass B { void c(); };\n}\n";

@@ -7,7 +7,7 @@ use tree_sitter::{Node, Tree};
 
 use super::Kind;
 use super::grammar::{Found, Grammar, Place, Reader, Rule, Site};
-use super::outline::{COST_MAX, Item, Lines, NEVER, Outline};
+use super::outline::{self, COST_MAX, Item, Lines, NEVER, Outline};
 use super::split::text_cost;
 use crate::ablation::{Signal, off};
 
@@ -328,7 +328,7 @@ impl<'a> Walk<'a> {
 fn member(name: &str, row: u32, parent: Option<u32>, index: u32) -> Item {
     Item {
         kind: Kind::Field,
-        name: name.into(),
+        name: outline::name(name),
         qualifier: None,
         parent,
         end_item: index + 1,
