@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use conexus_proto::facts::{DropReason, Fact, Method, Provider, SearchType, Status};
-use conexusd::telemetry::{RootInfo, Telemetry, Tick};
+use conexusd::telemetry::{AttributeValue, RootInfo, Telemetry, Tick};
 
 use crate::Reporter;
 
@@ -22,8 +22,8 @@ impl Reporter for Ours {
         telemetry.emit(Fact::RequestStarted { method });
         let mut trace = telemetry.trace(RootInfo::request("mcp.search", None));
         let root = trace.root();
-        trace.set(root, "mcp.method.name", "tools/call");
-        trace.set(root, "gen_ai.tool.name", "context_search");
+        trace.set(root, "mcp.method.name", AttributeValue::Static("tools/call"));
+        trace.set(root, "gen_ai.tool.name", AttributeValue::Static("context_search"));
         trace.set(root, "jsonrpc.request.id", 17_i64);
         trace.set(root, "query", query);
         trace.set(root, "top_k", 20_usize);
@@ -57,15 +57,14 @@ impl Reporter for Ours {
         telemetry.emit(Fact::Inserted { nanos });
         let nanos = trace.end_at(root, end);
         trace.measure(root, Fact::RequestFinished { method, status: Status::Ok, nanos });
-        let scope = trace.scope(root);
-        let entered = scope.enter();
+        let entered = trace.scope(root).entered();
         tracing::info!(
             method = "context_search",
             duration_ms = nanos as f64 / 1e6,
             results = 20,
             "MCP request completed"
         );
-        drop((entered, scope));
+        drop(entered);
         black_box(trace.finish());
     }
 
