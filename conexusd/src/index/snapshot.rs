@@ -399,6 +399,13 @@ impl Snapshot {
         self.store.text(&columns.content)?.ok_or_else(|| gone(columns.path))
     }
 
+    /// The same, not looked at: for readers of a small part of it.
+    pub fn file_bytes(&self, file: FileRow) -> Result<Vec<u8>, IndexError> {
+        let (piece, row) = self.piece_of_file(file);
+        let columns = piece.part.segment.file(row);
+        self.store.text_bytes(&columns.content)?.ok_or_else(|| gone(columns.path))
+    }
+
     /// What was parsed from a file: chunks with their signatures, definitions, imports.
     pub fn file_parsed(&self, file: FileRow) -> Result<ParsedFile, IndexError> {
         let (piece, row) = self.piece_of_file(file);

@@ -189,6 +189,11 @@ impl Store {
         self.content(key, record::decode_text)
     }
 
+    /// The same, not looked at: it was UTF-8 when it was written.
+    pub fn text_bytes(&self, key: &ContentKey) -> Result<Option<Vec<u8>>, IndexError> {
+        self.content(key, record::decode_bytes)
+    }
+
     /// What was parsed from a content.
     pub fn parsed(&self, key: &ContentKey) -> Result<Option<ParsedFile>, IndexError> {
         self.content(key, record::decode_parsed)

@@ -1,12 +1,14 @@
 //! Formatting: a slice of a ranking in, whole snippets within a token budget out.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::SearchResult;
 use super::rank::{Ranked, enclosing_definition};
 use crate::index::IndexError;
 use crate::index::chunk::Kind;
-use crate::index::snapshot::{FileRow, Snapshot};
+use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
 
 /// Bytes that are taken for one token: what common tokenizers make of code, on the careful side.
 pub const BYTES_PER_TOKEN: usize = 4;
@@ -31,7 +33,7 @@ impl Texts {
 
     /// How many files, and the bytes of all of them.
     pub fn size(&self) -> (usize, usize) {
-        (self.files.len(), self.files.values().map(|file| file.text.len()).sum())
+        (self.files.len(), self.files.values().map(|file| file.bytes.len()).sum())
     }
 }
 
@@ -62,8 +64,8 @@ pub fn results(
 fn result(snapshot: &Snapshot, place: &Ranked, text: &FileText, left: usize) -> SearchResult {
     let file = snapshot.file(place.file);
     let chunk = snapshot.chunk(place.chunk);
-    let whole = text.lines(place.start_line, place.end_line);
-    let content = whole_lines(whole, left);
+    let whole = text.lines(snapshot, place.start_line, place.end_line);
+    let content = whole_lines(&whole, left);
     let enclosing = enclosing_line(snapshot, place, text).filter(|line| line.len() <= left - content.len().min(left));
     let lines = format!("{}-{}", place.start_line, place.end_line);
     SearchResult {
@@ -86,7 +88,8 @@ fn result(snapshot: &Snapshot, place: &Ranked, text: &FileText, left: usize) -> 
 /// The first line of the innermost definition around the snippet that the snippet does not show.
 fn enclosing_line(snapshot: &Snapshot, place: &Ranked, text: &FileText) -> Option<String> {
     let outer = enclosing_definition(snapshot, place.chunk).filter(|outer| outer.start_line < place.start_line)?;
-    let line = text.lines(outer.start_line, outer.start_line).trim();
+    let line = text.lines(snapshot, outer.start_line, outer.start_line);
+    let line = line.trim();
     (!line.is_empty()).then(|| line.to_owned())
 }
 
@@ -99,29 +102,53 @@ fn whole_lines(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
-/// A file's text and where its lines begin.
+/// A file's text, of which only what is shown is looked at.
 #[derive(Debug)]
 struct FileText {
-    text: String,
-    starts: Vec<usize>,
+    bytes: Vec<u8>,
+    chunks: Range<u32>,
 }
 
 impl FileText {
     fn of(snapshot: &Snapshot, file: FileRow) -> Result<Self, IndexError> {
-        let text = snapshot.file_text(file)?;
-        let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
-        let starts = std::iter::once(0).chain(newlines).collect();
-        Ok(Self { text, starts })
+        let view = snapshot.file(file);
+        let chunks = view.first_chunk.0..view.first_chunk.0 + view.chunks;
+        Ok(Self { bytes: snapshot.file_bytes(file)?, chunks })
     }
 
     /// Lines from 1, both inclusive, without the last one's newline. Lines beyond the end are empty.
-    fn lines(&self, first: u32, last: u32) -> &str {
-        let at = |line: usize| self.starts.get(line).copied().unwrap_or(self.text.len());
-        let (start, end) = (at(first.max(1) as usize - 1), at(last as usize));
-        let text = &self.text[start.min(end)..end];
-        let text = text.strip_suffix('\n').unwrap_or(text);
-        text.strip_suffix('\r').unwrap_or(text)
+    fn lines(&self, snapshot: &Snapshot, first: u32, last: u32) -> Cow<'_, str> {
+        let first = first.max(1);
+        let (line, byte) = self.chunk_before(snapshot, first);
+        lines_from(&self.bytes[byte.min(self.bytes.len())..], first - line, last.saturating_sub(line))
     }
+
+    /// The first line and byte of the chunk that holds a line: lines are counted from there.
+    fn chunk_before(&self, snapshot: &Snapshot, line: u32) -> (u32, usize) {
+        let (mut low, mut high) = (self.chunks.start, self.chunks.end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if snapshot.chunk(ChunkRow(middle)).start_line <= line { low = middle + 1 } else { high = middle }
+        }
+        if low == self.chunks.start {
+            return (1, 0);
+        }
+        let chunk = snapshot.chunk(ChunkRow(low - 1));
+        (chunk.start_line, chunk.start_byte as usize)
+    }
+}
+
+/// Lines from 0, both inclusive.
+fn lines_from(bytes: &[u8], first: u32, last: u32) -> Cow<'_, str> {
+    let mut ends = memchr::memchr_iter(b'\n', bytes).map(|at| at + 1);
+    let start = match first.checked_sub(1) {
+        None => 0,
+        Some(before) => ends.nth(before as usize).unwrap_or(bytes.len()),
+    };
+    let end = last.checked_sub(first).map_or(start, |more| ends.nth(more as usize).unwrap_or(bytes.len()));
+    let lines = &bytes[start..end];
+    let lines = lines.strip_suffix(b"\n").unwrap_or(lines);
+    String::from_utf8_lossy(lines.strip_suffix(b"\r").unwrap_or(lines))
 }
 
 fn kind_name(kind: Kind) -> &'static str {
@@ -143,20 +170,17 @@ fn kind_name(kind: Kind) -> &'static str {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> FileText {
-        let newlines = memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1);
-        FileText { text: text.to_owned(), starts: std::iter::once(0).chain(newlines).collect() }
-    }
-
     #[test]
     fn lines_are_cut_whole_and_lines_beyond_the_end_are_empty() {
-        let file = text("a\r\nbb\n\nd");
-        assert_eq!(file.lines(1, 1), "a");
-        assert_eq!(file.lines(2, 2), "bb");
-        assert_eq!(file.lines(1, 4), "a\r\nbb\n\nd");
-        assert_eq!(file.lines(3, 3), "");
-        assert_eq!(file.lines(5, 9), "");
-        assert_eq!(text("").lines(1, 1), "");
+        let lines = |first, last| lines_from("a\r\nbb\n\nd".as_bytes(), first, last);
+        assert_eq!(lines(0, 0), "a");
+        assert_eq!(lines(1, 1), "bb");
+        assert_eq!(lines(0, 3), "a\r\nbb\n\nd");
+        assert_eq!(lines(2, 2), "");
+        assert_eq!(lines(3, 3), "d");
+        assert_eq!(lines(4, 8), "");
+        assert_eq!(lines(2, 1), "");
+        assert_eq!(lines_from(b"", 0, 0), "");
     }
 
     #[test]

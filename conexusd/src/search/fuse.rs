@@ -3,7 +3,7 @@
 //! Reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009): a place in a list is worth `weight / (60 + rank)`,
 //! rank from 1, so that the lists' scores need not be comparable.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::ablation::{Signal, off};
 use crate::index::snapshot::ChunkRow;
@@ -22,7 +22,7 @@ pub struct Lane<'a> {
 
 /// Fuses lists; equal scores stand in the order of their first appearance.
 pub fn fuse(lanes: &[Lane<'_>]) -> Vec<(ChunkRow, f32)> {
-    let mut places: HashMap<ChunkRow, usize> = HashMap::new();
+    let mut places: FxHashMap<ChunkRow, usize> = FxHashMap::default();
     let mut fused: Vec<(ChunkRow, f32)> = Vec::new();
     for lane in lanes {
         for (rank, &(chunk, score)) in lane.hits.iter().enumerate() {

@@ -133,7 +133,12 @@ fn encode_parsed(parsed: &ParsedFile) -> Vec<u8> {
 
 /// The text of a content.
 pub fn decode_text(bytes: &[u8]) -> Option<String> {
-    String::from_utf8(Input(bytes).unpacked()?).ok()
+    String::from_utf8(decode_bytes(bytes)?).ok()
+}
+
+/// The same, not checked to be UTF-8: most readers want a small part.
+pub fn decode_bytes(bytes: &[u8]) -> Option<Vec<u8>> {
+    Input(bytes).unpacked()
 }
 
 /// What was parsed from a content.

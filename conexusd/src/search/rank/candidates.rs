@@ -1,6 +1,6 @@
 //! Candidates: which files are looked at closely, and which of their chunks were found.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::signals::{self, NamedPlace};
 use super::{Evidence, passages, weights};
@@ -53,7 +53,7 @@ impl Candidate {
 pub(super) fn gather(evidence: &Evidence<'_>) -> (Vec<Candidate>, Vec<(ChunkRow, f32)>) {
     let found = score_chunks(evidence);
     let fused = fuse_lanes(evidence, usize::MAX);
-    let mut by_file: HashMap<FileRow, Candidate> = HashMap::new();
+    let mut by_file: FxHashMap<FileRow, Candidate> = FxHashMap::default();
     let mut add = |chunk: ChunkRow, found: Option<Found>| {
         let file = evidence.snapshot.chunk(chunk).file;
         let candidate = by_file.entry(file).or_insert_with(|| Candidate {
@@ -98,8 +98,8 @@ fn named(evidence: &Evidence<'_>, place: &NamedPlace) -> Found {
 }
 
 /// All scores of the chunks at the head of a lane.
-fn score_chunks(evidence: &Evidence<'_>) -> HashMap<ChunkRow, Found> {
-    let mut found: HashMap<ChunkRow, Found> = HashMap::new();
+fn score_chunks(evidence: &Evidence<'_>) -> FxHashMap<ChunkRow, Found> {
+    let mut found: FxHashMap<ChunkRow, Found> = FxHashMap::default();
     for lane in evidence.lexical.iter().chain(evidence.semantic) {
         for &(chunk, _) in lane.iter().take(LANE_HEAD) {
             found.entry(chunk).or_insert(Found { chunk, fused: 0.0, cosine: 0.0, bm25: 0.0 });

@@ -1,6 +1,6 @@
 //! Features: what speaks for a file, as numbers of about 0 to 1 that a linear model can weigh.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::Evidence;
 use super::candidates::Candidate;
@@ -178,11 +178,11 @@ fn symbol_words(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut Quer
 
 /// The query's words and a memory of which words of names are among them.
 struct QueryWords {
-    places: HashMap<String, usize>,
+    places: FxHashMap<String, usize>,
     /// By place, their idf.
     weights: Vec<f32>,
     total: f32,
-    memory: HashMap<String, Option<usize>>,
+    memory: FxHashMap<String, Option<usize>>,
 }
 
 /// What calls back with each of its terms.
@@ -190,8 +190,9 @@ type Source<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&str));
 
 impl QueryWords {
     fn of(evidence: &Evidence<'_>) -> Self {
-        let idf: HashMap<&str, f32> = evidence.terms.iter().map(|term| (term.text.as_str(), term.idf)).collect();
-        let mut words = Self { places: HashMap::new(), weights: Vec::new(), total: 0.0, memory: HashMap::new() };
+        let idf: FxHashMap<&str, f32> = evidence.terms.iter().map(|term| (term.text.as_str(), term.idf)).collect();
+        let mut words =
+            Self { places: FxHashMap::default(), weights: Vec::new(), total: 0.0, memory: FxHashMap::default() };
         // A query's identifiers count by their parts, as names do; the whole is a word of its own only if it has none.
         for part in &evidence.query.parts {
             split_words(&part.text, &mut |word| {

@@ -1,6 +1,6 @@
 //! Order: ranked files and found chunks in, one list of places out, none of which overlaps another.
 
-use std::collections::{HashMap, HashSet};
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Ranked, ScoredFile};
 use crate::index::chunk::Kind;
@@ -55,7 +55,7 @@ pub(super) fn arrange(
 
 /// The same chunks: each file's first in their order, then the others; the n-th is worth 1 / n.
 pub(super) fn files_first(snapshot: &Snapshot, chunks: Vec<(ChunkRow, f32)>) -> Vec<(ChunkRow, f32)> {
-    let mut seen = HashSet::new();
+    let mut seen = FxHashSet::default();
     let (mut first, further): (Vec<_>, Vec<_>) =
         chunks.into_iter().partition(|&(chunk, _)| seen.insert(snapshot.chunk(chunk).file));
     first.extend(further);
@@ -67,7 +67,7 @@ pub(super) fn files_first(snapshot: &Snapshot, chunks: Vec<(ChunkRow, f32)>) -> 
 fn further_chunks(snapshot: &Snapshot, files: &[ScoredFile], fused: &[(ChunkRow, f32)], top: f32) -> Vec<Ranked> {
     let least = files.iter().map(|file| file.score).fold(top, f32::min).max(0.0) / top;
     let best_fused = fused.first().map_or(1.0, |&(_, score)| score.max(f32::MIN_POSITIVE));
-    let mut worth: HashMap<FileRow, f32> =
+    let mut worth: FxHashMap<FileRow, f32> =
         files.iter().map(|file| (file.file, file.score.max(0.0) / top * DECAY)).collect();
     let mut further = Vec::with_capacity(fused.len());
     for &(chunk, score) in fused {
@@ -104,7 +104,7 @@ fn whole(snapshot: &Snapshot, place: Ranked) -> Ranked {
 
 /// The lines already in the ranking.
 #[derive(Default)]
-struct Shown(HashMap<FileRow, Vec<(u32, u32)>>);
+struct Shown(FxHashMap<FileRow, Vec<(u32, u32)>>);
 
 impl Shown {
     /// Adds a place unless it overlaps one that is shown.

@@ -3,7 +3,6 @@
 //! A program writes an error message as a text with gaps for values. Where three words and more stand in a file in the
 //! order of the message, gaps aside, the message is very likely made there; the words alone stand in many files.
 
-use std::collections::HashMap;
 use std::hash::Hasher;
 
 use rustc_hash::{FxHashMap, FxHasher};
@@ -41,10 +40,10 @@ pub(super) struct Place {
 }
 
 /// Those of the files, the likeliest first, that hold a passage of the question.
-pub(super) fn find(evidence: &Evidence<'_>, files: impl Iterator<Item = FileRow>) -> HashMap<FileRow, Place> {
+pub(super) fn find(evidence: &Evidence<'_>, files: impl Iterator<Item = FileRow>) -> FxHashMap<FileRow, Place> {
     let passages: Vec<Passage> = passages(evidence.query);
     if passages.is_empty() || off(Signal::Passages) {
-        return HashMap::new();
+        return FxHashMap::default();
     }
     let place = |file: FileRow| {
         // A file that changed meanwhile is found as it was, by what was scored.
@@ -94,7 +93,7 @@ impl Passage {
     /// The share of the words that stand in a text in runs, if it is enough, and the line that holds the most of them.
     fn in_text(&self, text: &str) -> Option<(f32, u32)> {
         let mut held = [false; WORDS_MAX];
-        let mut lines: HashMap<u32, u32> = HashMap::new();
+        let mut lines: FxHashMap<u32, u32> = FxHashMap::default();
         let mut last = [0; RUN];
         for (word, line) in words(text) {
             last.rotate_left(1);

@@ -1,6 +1,6 @@
 //! Signals: where the query's symbols are defined, which files its paths name, what the asker works on.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::Evidence;
 use super::paths;
@@ -47,8 +47,8 @@ pub(super) struct NamedPlace {
 }
 
 /// The best place of each file that defines a symbol of the query or is at a path of it.
-pub(super) fn named_places(evidence: &Evidence<'_>) -> HashMap<FileRow, NamedPlace> {
-    let mut places: HashMap<FileRow, NamedPlace> = HashMap::new();
+pub(super) fn named_places(evidence: &Evidence<'_>) -> FxHashMap<FileRow, NamedPlace> {
+    let mut places: FxHashMap<FileRow, NamedPlace> = FxHashMap::default();
     let mut offer = |file: FileRow, place: NamedPlace| {
         let best = places.entry(file).or_insert(place);
         if (place.tier, place.strength) > (best.tier, best.strength) {
