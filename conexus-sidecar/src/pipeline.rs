@@ -242,10 +242,10 @@ async fn tick(
         graveyard = again;
         aggregate.bury(dead);
         for crash in aggregate.tick() {
-            let error = crash::report(&socket, &crash, SystemTime::now());
+            let error = crash::report(&socket, &crash, crash.last_seen.unwrap_or_else(SystemTime::now));
             let cause = error.message.clone();
             records.pass_on(crash.epoch, vec![v1::Record { record: Some(v1::record::Record::Error(error)) }]);
-            records.tell(crash.epoch, &Life::Crashed);
+            records.tell(crash.epoch, &Life::Crashed { known: crash.known });
             let core = crash.core.unwrap_or_default();
             tracing::error!(
                 cause,

@@ -390,7 +390,7 @@ fn value(text: &str, metric: &str, labels: &[(&str, &str)]) -> Option<f64> {
 /// Waits until everything is counted and compares it.
 fn settle(sidecar: &Sidecar, prometheus: &Prometheus, outcome: &mut Outcome) {
     let crashes = outcome.cores_killed as f64;
-    // A core that is killed before it has ever reached the sidecar is counted and no crash. All spans of a dead core may have
+    // A crash is told five seconds after the death, so not all of them have to be here yet. All spans of a dead core may have
     // come before its last counts are read, so those are waited for too; what is still missing then is told below.
     let began = Instant::now();
     eventually("the dead are buried", SOON, || {

@@ -117,6 +117,10 @@ impl Channel {
         let [backoff_min, backoff_max] = self.backoff;
         let (mut backoff, mut random) = (backoff_min, Random::seeded());
         let mut quiet = false;
+        // It may die before it meets a sidecar. The next one learns of that from its counts, and of the cause from this.
+        if self.hello.serving && self.hub.seats.tables.private().is_none() {
+            self.prepare_for_a_crash();
+        }
         loop {
             let (was_connected, started) = (self.hub.status.was_connected(), Instant::now());
             let end = self.session().await;
