@@ -114,12 +114,10 @@ impl Default for Truth {
 impl Truth {
     fn add(&mut self, requests: &[Request], answered: usize) {
         for (i, request) in requests.iter().enumerate() {
-            let Addition::Duration { cell, bucket, nanos } = request.finished().addition() else { unreachable!() };
-            let count = |cells: &mut Vec<u64>| (cells[cell] += nanos, cells[bucket] += 1);
-            count(&mut self.sent);
+            request.finished().addition().add_to(&mut self.sent);
             self.spans.1 += request.spans;
             if i < answered {
-                count(&mut self.answered);
+                request.finished().addition().add_to(&mut self.answered);
                 self.spans.0 += request.spans;
             }
         }

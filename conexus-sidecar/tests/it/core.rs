@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use conexus_proto::codec::Frames;
-use conexus_proto::facts::{Addition, CELLS, FINGERPRINT, Fact, Gauge};
+use conexus_proto::facts::{CELLS, FINGERPRINT, Fact, Gauge};
 use conexus_proto::v1::ingest_client::IngestClient;
 use conexus_proto::v1::{self, ToCore, ToSidecar, record, to_core, to_sidecar};
 use conexus_proto::{PROTOCOL_VERSION, STREAM_PATH};
@@ -127,13 +127,7 @@ impl Core {
     }
 
     pub(crate) fn emit(&mut self, fact: Fact) {
-        match fact.addition() {
-            Addition::Count { cell, amount } => self.cells[cell] += amount,
-            Addition::Duration { cell, bucket, nanos } => {
-                self.cells[cell] += nanos;
-                self.cells[bucket] += 1;
-            }
-        }
+        fact.addition().add_to(&mut self.cells);
     }
 
     pub(crate) fn hello(&self) -> v1::Hello {

@@ -306,13 +306,7 @@ fn requests_in_flight_are_those_started_and_not_finished() {
     let (mut ledger, now) = start();
     let link = ledger.connect(1, serving(), now).unwrap();
     let mut cells = vec![0u64; conexus_proto::facts::CELLS];
-    let mut emit = |fact: Fact| match fact.addition() {
-        Addition::Count { cell, amount } => cells[cell] += amount,
-        Addition::Duration { cell, bucket, nanos } => {
-            cells[cell] += nanos;
-            cells[bucket] += 1;
-        }
-    };
+    let mut emit = |fact: Fact| fact.addition().add_to(&mut cells);
     for _ in 0..5 {
         emit(Fact::RequestStarted { method: Method::Ping });
     }
