@@ -104,6 +104,18 @@ const BEGINNINGS: [(&[u8], usize, bool); 32] = [
     (b"xoxs-", 12, false),
 ];
 
+/// The fewest bytes of any token with a known beginning.
+const TOKEN_LEAST: usize = {
+    let (mut least, mut i) = (usize::MAX, 0);
+    while i < BEGINNINGS.len() {
+        if BEGINNINGS[i].1 < least {
+            least = BEGINNINGS[i].1;
+        }
+        i += 1;
+    }
+    least
+};
+
 /// Ends of names whose values are secrets, without `-` and `_`, in lower case.
 const SECRET_NAMES: [&[u8]; 17] = [
     b"accesskey",
@@ -215,6 +227,9 @@ impl<'a> Scanner<'a> {
 
     /// A token with a known beginning, perhaps behind a `-` or `_` of its word.
     fn known_token(&self, start: usize, end: usize) -> Option<Range> {
+        if end - start < TOKEN_LEAST && self.bytes.get(end) != Some(&b'.') {
+            return None;
+        }
         let mut at = start;
         loop {
             let word = &self.bytes[at..end];

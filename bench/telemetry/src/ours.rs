@@ -22,15 +22,14 @@ impl Reporter for Ours {
     /// The request of the core's own benchmark, and one log line.
     fn request(&self, query: &str, work: &mut dyn FnMut()) {
         request::request(&self.1, query, work, |trace, root, nanos| {
-            let scope = trace.scope(root);
-            let entered = scope.enter();
+            let entered = trace.scope(root).entered();
             tracing::info!(
                 method = "context_search",
                 duration_ms = nanos as f64 / 1e6,
                 results = 20,
                 "MCP request completed"
             );
-            drop((entered, scope));
+            drop(entered);
         });
     }
 

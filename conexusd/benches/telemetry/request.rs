@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use conexus_proto::facts::{Fact, Method, Provider, SearchType, Status};
-use conexusd::telemetry::{RootInfo, SpanRef, Telemetry, Tick, Trace};
+use conexusd::telemetry::{AttributeValue, RootInfo, SpanRef, Telemetry, Tick, Trace};
 
 /// Reports a search: 8 spans, 11 attributes, 12 facts, one decision. `work` is what the request does in the meantime,
 /// `ended` is called with the root and its nanoseconds when all but the decision is done.
@@ -17,8 +17,8 @@ pub(crate) fn request(
     telemetry.emit(Fact::RequestStarted { method });
     let mut trace = telemetry.trace(RootInfo::request("mcp.search", None));
     let root = trace.root();
-    trace.set(root, "mcp.method.name", "tools/call");
-    trace.set(root, "gen_ai.tool.name", "context_search");
+    trace.set(root, "mcp.method.name", AttributeValue::Static("tools/call"));
+    trace.set(root, "gen_ai.tool.name", AttributeValue::Static("context_search"));
     trace.set(root, "jsonrpc.request.id", 17_i64);
     trace.set(root, "query", query);
     trace.set(root, "top_k", 20_usize);

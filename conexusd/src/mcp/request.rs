@@ -216,8 +216,7 @@ impl Inner {
 
     /// The line a request. Inside a trace it carries its ids.
     fn log(&self, ending: &Ending, nanos: u64, trace: Option<&mut Trace>) {
-        let scope = trace.map(|trace| trace.scope(trace.root()));
-        let _entered = scope.as_ref().map(|scope| scope.enter());
+        let _entered = trace.map(|trace| trace.scope(trace.root()).entered());
         tracing::info!(
             method = self.method.as_str(),
             duration_ms = (nanos / 1_000) as f64 / 1e3,

@@ -59,7 +59,12 @@ impl Scope {
 
     /// Makes this the current scope of the thread until the guard is dropped.
     pub fn enter(&self) -> Entered {
-        let outer = CURRENT.try_with(|current| current.replace(Some(self.clone()))).ok().flatten();
+        self.clone().entered()
+    }
+
+    /// The same for a scope that is not needed elsewhere: nothing is copied.
+    pub fn entered(self) -> Entered {
+        let outer = CURRENT.try_with(|current| current.replace(Some(self))).ok().flatten();
         Entered { outer, stays_on_its_thread: PhantomData }
     }
 

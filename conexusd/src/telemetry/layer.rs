@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
 use conexus_proto::facts::RecordKind;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -196,7 +197,7 @@ impl Visit for Fields<'_> {
         let mut text = InlineText::new();
         // It only fails when the text is full, and then what fits is kept.
         let _ = write!(text, "{value:?}");
-        self.text(field, text.as_str());
+        self.text(field, &text.0);
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
@@ -222,31 +223,23 @@ impl Visit for Fields<'_> {
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
         let mut text = InlineText::new();
         let _ = write!(text, "{value}");
-        self.text(field, text.as_str());
+        self.text(field, &text.0);
     }
 }
 
 /// Text of bounded length, formatted without an allocation.
-struct InlineText {
-    bytes: [u8; MESSAGE_BYTES_MAX],
-    length: usize,
-}
+struct InlineText(ArrayString<MESSAGE_BYTES_MAX>);
 
 impl InlineText {
     fn new() -> Self {
-        Self { bytes: [0; MESSAGE_BYTES_MAX], length: 0 }
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.bytes[..self.length]).expect("only whole characters are copied in")
+        Self(ArrayString::new())
     }
 }
 
 impl fmt::Write for InlineText {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let part = cut(text, self.bytes.len() - self.length);
-        self.bytes[self.length..][..part.len()].copy_from_slice(part.as_bytes());
-        self.length += part.len();
+        let part = cut(text, self.0.remaining_capacity());
+        self.0.push_str(part);
         if part.len() == text.len() { Ok(()) } else { Err(fmt::Error) }
     }
 }

@@ -14,6 +14,7 @@ use super::ids::Random;
 use super::pool::Pool;
 use super::ring::{Ring, Rings};
 use super::slots::{TableRef, Tables};
+use super::trace::Buffer;
 
 /// What one thread owns while it lives.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(crate) struct Seat {
     pub(crate) random: Random,
     /// Opened with the first record.
     ring: Option<Ring>,
+    /// The buffer of a trace that ended here, for the next that begins here.
+    pub(crate) spare: Option<Box<Buffer>>,
 }
 
 impl Seat {
@@ -57,7 +60,7 @@ impl Seats {
     }
 
     fn take(&self) -> Seat {
-        self.free.take(|| Seat { table: self.tables.open(), random: Random::seeded(), ring: None })
+        self.free.take(|| Seat { table: self.tables.open(), random: Random::seeded(), ring: None, spare: None })
     }
 
     fn leave(&self, seat: Seat) {

@@ -17,10 +17,10 @@ use super::clock::Tick;
 use super::context::{Context, Scope};
 use super::ids::{SpanIds, TraceParent};
 use super::{Telemetry, seat};
-use buffer::{Buffer, ROOT_AT};
+use buffer::ROOT_AT;
 
-pub(crate) use buffer::Buffers;
 pub use buffer::SPANS_MAX;
+pub(crate) use buffer::{Buffer, Buffers};
 
 mod buffer;
 
@@ -80,11 +80,14 @@ impl Trace {
     pub(crate) fn start_root(telemetry: &Telemetry, info: RootInfo) -> Self {
         let hub = &telemetry.hub;
         let start = Tick::now();
-        let (fresh, seed) = seat::with(&hub.seats, |seat| (seat.random.trace_id(), seat.random.nonzero()));
-        let id = info.parent.map_or(fresh, |parent| parent.trace_id);
+        let mut buffer = seat::with(&hub.seats, |seat| {
+            let fresh = seat.random.trace_id();
+            let mut buffer = hub.buffers.take(seat, info.parent.map_or(fresh, |parent| parent.trace_id), start);
+            buffer.ids = SpanIds(seat.random.nonzero());
+            buffer
+        });
+        let id = buffer.id;
         let sampled = info.parent.map_or_else(|| id.sampled_under(hub.sample_threshold), |parent| parent.sampled);
-        let mut buffer = hub.buffers.take(id, start);
-        buffer.ids = SpanIds(seed);
         buffer.request = info.kind == SpanKind::Server;
         buffer.sampled = sampled;
         buffer.cells.push(Cell::Trace { cells: 0, id });
@@ -255,15 +258,20 @@ impl Trace {
         let kept = hub.tracing_enabled && (buffer.sampled || buffer.failed || slow);
         buffer.take_side(kept);
         buffer.say_cuts();
-        if hub.tracing_enabled {
-            let decision = if kept { TraceDecision::Kept } else { TraceDecision::Unsampled };
-            seat::count(&hub.seats, Fact::TraceDecided { decision }.addition());
-        }
-        if kept {
-            buffer.push(hub);
-        }
-        hub.buffers.give_back(buffer);
-        if kept { TraceDecision::Kept } else { TraceDecision::Unsampled }
+        let decision = if kept { TraceDecision::Kept } else { TraceDecision::Unsampled };
+        let mut buffer = Some(buffer);
+        seat::with(&hub.seats, |seat| {
+            if hub.tracing_enabled {
+                seat.table.add(Fact::TraceDecided { decision }.addition());
+            }
+            if let Some(mut buffer) = buffer.take() {
+                if kept {
+                    buffer.push(seat, hub);
+                }
+                hub.buffers.give_back(seat, buffer);
+            }
+        });
+        decision
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use conexus_proto::facts::RecordKind;
 
+use super::super::Hub;
 use super::super::cell::{AttributeValue, Cell, FAILED, OPEN, SpanKind, push_attribute};
 use super::super::clock::Tick;
 use super::super::context::Side;
 use super::super::ids::{SpanIds, TraceId};
-use super::super::{Hub, seat};
+use super::super::seat::Seat;
 use super::SpanRef;
 
 /// A trace is cut at this many spans; how many were left out stands in the root's attribute `spans_cut`.
@@ -27,7 +28,7 @@ pub(super) const ROOT_AT: u32 = 1;
 
 /// A trace's cells and what has to be known to decide about it. Goes back to the pool.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     pub(super) cells: Vec<Cell>,
     pub(super) id: TraceId,
     pub(super) ids: SpanIds,
@@ -148,14 +149,14 @@ impl Buffer {
         }
     }
 
-    pub(super) fn push(&mut self, hub: &Hub) {
-        let spans = self.spans;
+    pub(super) fn push(&mut self, seat: &mut Seat, hub: &Hub) {
         self.cells[0] = Cell::Trace { cells: self.cells.len() as u32, id: self.id };
-        seat::with(&hub.seats, |seat| seat.push(&hub.seats.rings, RecordKind::Span, spans.into(), &self.cells));
+        seat.push(&hub.seats.rings, RecordKind::Span, self.spans.into(), &self.cells);
     }
 }
 
-/// Buffers that wait for their next trace, so that a request allocates none.
+/// Buffers that wait for their next trace, so that a request allocates none: the thread's last one in its [`Seat`], and
+/// here those of traces that end on another thread than they began on.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     give: crossbeam_channel::Sender<Box<Buffer>>,
@@ -168,20 +169,24 @@ impl Buffers {
         Self { give, take }
     }
 
-    pub(super) fn take(&self, id: TraceId, start: Tick) -> Box<Buffer> {
-        match self.take.try_recv() {
-            Ok(mut buffer) => {
+    pub(super) fn take(&self, seat: &mut Seat, id: TraceId, start: Tick) -> Box<Buffer> {
+        match seat.spare.take().or_else(|| self.take.try_recv().ok()) {
+            Some(mut buffer) => {
                 buffer.reset(id, start);
                 buffer
             }
-            Err(_) => Box::new(Buffer::new(id, start)),
+            None => Box::new(Buffer::new(id, start)),
         }
     }
 
-    pub(super) fn give_back(&self, buffer: Box<Buffer>) {
-        if buffer.cells.capacity() <= POOLED_CELLS_MAX {
+    pub(super) fn give_back(&self, seat: &mut Seat, buffer: Box<Buffer>) {
+        if buffer.cells.capacity() > POOLED_CELLS_MAX {
+            return;
+        }
+        match &mut seat.spare {
+            spare @ None => *spare = Some(buffer),
             // A full pool has enough buffers: this one is freed.
-            let _ = self.give.try_send(buffer);
+            Some(_) => drop(self.give.try_send(buffer)),
         }
     }
 }
