@@ -29,14 +29,15 @@ SCALE = 6.0
 # What is believed before any data: evidence speaks for a file, all alike; what is known of such files in general speaks
 # against it. Training starts there and is drawn back there, so that what few repositories show is not learnt from noise.
 PRIOR = 0.2
-PRIORS = {"docs": -0.3, "platform": -0.3, "paired_header": -0.2, "depth": -0.2}
+PRIORS = {"docs": -0.3, "platform": -0.3, "paired_header": -0.2, "depth": -0.2, "aside": -0.45}
 
 # What is switched off together, for --ablate: evidence of one kind.
 GROUPS = {
     "whole-file evidence": ["cosine_file", "bm25_named"],
-    "path and file name": ["stem_share", "path_words", "stem_words"],
-    "what a file defines": ["definition", "symbol_best", "symbol_words"],
-    "what a file is": ["docs", "platform", "paired_header", "lines", "depth"],
+    "path and file name": ["stem_share"],
+    "what a file defines": ["definition", "symbol_words"],
+    "what a file is": ["docs", "platform", "paired_header", "lines", "depth", "aside"],
+    "the lanes": ["fused", "fused_rank", "fused_sum"],
     "vectors' own scores": ["cosine_best", "cosine_file"],
     "BM25's own scores": ["bm25_named", "bm25_best"],
 }
@@ -53,7 +54,7 @@ def main() -> None:
     data = load(args.features, len(names))
     print(f"{len(data)} queries, {np.mean([len(d['y']) for d in data]):.1f} candidate files each, "
           f"{np.mean([d['y'].sum() / d['targets'] for d in data]):.3f} of the targets among them")
-    print(f"base score alone                {report(data, [ndcg(d['X'][:, 0], d) for d in data])}")
+    print(f"fused lanes alone               {report(data, [ndcg(d['X'][:, 0], d) for d in data])}")
     validated = {}
     for key in ("repo", "language"):
         scores = cross_validate(data, key)

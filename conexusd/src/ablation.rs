@@ -30,12 +30,7 @@ pub enum Signal {
     Compounds,
     /// Fusion by ranks: by scores, each lane's scaled to 0 to 1, instead.
     RankFusion,
-    Coherence,
-    StemBoost,
-    DefinitionBoost,
-    /// Tests, examples, vendored and generated files down.
-    Standing,
-    /// The learnt order: by the base score instead.
+    /// The learnt order: by the fused lanes instead.
     Ranker,
     /// Definitions of the very symbol before everything else.
     DefinitionFirst,
@@ -47,7 +42,7 @@ pub enum Signal {
 
 impl Signal {
     /// All of them with their names.
-    pub const ALL: [(Self, &'static str); 20] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Splitting, "splitting"),
         (Self::Wholes, "wholes"),
         (Self::Stemming, "stemming"),
@@ -60,10 +55,6 @@ impl Signal {
         (Self::PathField, "path-field"),
         (Self::Compounds, "compounds"),
         (Self::RankFusion, "rank-fusion"),
-        (Self::Coherence, "coherence"),
-        (Self::StemBoost, "stem-boost"),
-        (Self::DefinitionBoost, "definition-boost"),
-        (Self::Standing, "standing"),
         (Self::Ranker, "ranker"),
         (Self::DefinitionFirst, "definition-first"),
         (Self::DistinctFiles, "distinct-files"),

@@ -5,31 +5,26 @@ use std::collections::HashMap;
 use super::Evidence;
 use super::candidates::Candidate;
 use super::paths;
-use crate::ablation::{Signal, off};
 use crate::index::classify::SourceType;
+use crate::index::snapshot::ChunkRow;
 use crate::index::tokenize;
 use crate::search::bm25::WeightedTerm;
 use crate::search::query::split_words;
 
 /// How many features there are.
-pub const FEATURES: usize = 19;
+pub const FEATURES: usize = 17;
 
-/// What each feature is. Those marked with `*` are divided by the query's greatest. All are multiplied by the standing of
-/// the file's path, which is less than 1 for tests, examples, and what is vendored, generated or kept for old callers:
-/// the repositories that the weights are trained on have few such files among the answers, so it is not learnt.
+/// What each feature is. Those marked with `*` are divided by the query's greatest.
 pub const FEATURE_NAMES: [&str; FEATURES] = [
-    "base",          // * fused lanes with coherence, boosts and path penalties
-    "base_rank",     // 10 / (10 + rank by base)
     "fused",         // * best reciprocal rank score of a chunk
+    "fused_rank",    // 10 / (10 + rank by fused)
+    "fused_sum",     // * reciprocal rank scores of all found chunks together
     "cosine_best",   // * best cosine of a found chunk
     "cosine_file",   // * cosine of the mean of the file's vectors
     "stem_share",    // share of the file name's words that the query has
     "lines",         // ln(1 + lines) / 10
     "definition",    // how well it defines a symbol of the query or is at a path of it
-    "symbol_best",   // how well the best of its chunks' symbols covers the query, by idf
     "symbol_words",  // share of the query's words, by idf, that are in names it defines
-    "path_words",    // share of the query's words, by idf, that are in its path
-    "stem_words",    // share of the query's words, by idf, that are in the file's name
     "docs",          // 1 for prose and data where the query does not ask for them
     "platform",      // 1 for code of another platform than this machine's
     "paired_header", // 1 for a header whose implementation is beside it
@@ -37,26 +32,19 @@ pub const FEATURE_NAMES: [&str; FEATURES] = [
     "mentions",      // ln(1 + chunks that hold the file's name as a word) / 10
     "bm25_named",    // * BM25 of the whole file, a word in the path counting as four in the text
     "bm25_best",     // * best BM25 score of a found chunk
+    "aside",         // 1 for a test or an example not asked for, and for what is vendored, generated or for old callers
 ];
 
 /// Places of the features that are made from others, or scaled.
-const BASE: usize = 0;
-const BASE_RANK: usize = 1;
-const FUSED: usize = 2;
-const STEM_SHARE: usize = 5;
-const DEFINITION: usize = 7;
-const SCALED: [usize; 6] = [BASE, FUSED, 3, 4, 17, 18];
+const FUSED: usize = 0;
+const FUSED_RANK: usize = 1;
+const SCALED: [usize; 6] = [FUSED, 2, 3, 4, 14, 15];
 
 /// Chunks of a file whose symbols are looked at: more say nothing of it.
 const SYMBOL_CHUNKS_MAX: u32 = 128;
 
 /// Words of file names that say nothing of what is in them.
 const NEUTRAL_WORDS: &[&str] = &["util", "utils", "utilities", "helper", "helpers", "common", "impl", "inl"];
-
-/// Shares of the base score's parts, of the best fused score.
-const COHERENCE: f32 = 0.2;
-const STEM_BOOST: f32 = 1.0;
-const DEFINITION_BOOST: f32 = 1.5;
 
 /// BM25 over whole files: saturation and length normalisation.
 const K1: f32 = 1.2;
@@ -70,22 +58,11 @@ pub(super) fn compute(evidence: &Evidence<'_>, candidates: &[Candidate]) -> Vec<
     let mut words = QueryWords::of(evidence);
     let mut rows: Vec<[f32; FEATURES]> =
         candidates.iter().map(|candidate| describe(evidence, candidate, candidates, &mut words)).collect();
-    let standings: Vec<f32> = candidates.iter().map(|candidate| standing(evidence, candidate)).collect();
-    add_base(&mut rows, candidates, &standings);
+    add_ranks(&mut rows);
     for feature in SCALED {
         scale(&mut rows, feature);
     }
-    for (row, standing) in rows.iter_mut().zip(standings) {
-        row.iter_mut().for_each(|feature| *feature *= standing);
-    }
     rows
-}
-
-fn standing(evidence: &Evidence<'_>, candidate: &Candidate) -> f32 {
-    if off(Signal::Standing) {
-        return 1.0;
-    }
-    paths::standing(&evidence.snapshot.file(candidate.file), evidence.query.wants_tests)
 }
 
 fn describe(
@@ -102,32 +79,30 @@ fn describe(
         .map(|(vector, part)| part.weight * evidence.snapshot.file_similarity(candidate.file, vector))
         .sum();
     let stem = paths::stem_of(view.path);
-    let symbols = describe_symbols(evidence, candidate, words);
     let is_docs = match view.class.source_type {
         SourceType::Docs => !evidence.query.wants_docs,
         SourceType::Config => true,
         SourceType::Code | SourceType::Test => false,
     };
+    let flag = |is: bool| f32::from(u8::from(is));
     [
-        0.0,
-        0.0,
         candidate.chunks.iter().map(|found| found.fused).fold(0.0, f32::max),
+        0.0,
+        candidate.chunks.iter().map(|found| found.fused).sum(),
         candidate.chunks.iter().map(|found| found.cosine).fold(0.0, f32::max),
         file_cosine,
         words.share_of(stem),
         (1.0 + view.lines as f32).ln() / 10.0,
         candidate.place.map_or(0.0, |place| place.strength),
-        symbols.0,
-        symbols.1,
-        words.coverage(&mut |emit| split_words(view.path, emit)),
-        words.coverage(&mut |emit| split_words(stem, emit)),
-        f32::from(u8::from(is_docs)),
+        symbol_words(evidence, candidate, words),
+        flag(is_docs),
         paths::other_platform(view.path, &evidence.query.parts[0].text),
-        f32::from(u8::from(has_implementation(evidence, candidates, view.path))),
+        flag(has_implementation(evidence, candidates, view.path)),
         view.path.matches('/').count() as f32 / 10.0,
         mentions(evidence, stem),
         file_bm25(evidence, candidate, words),
         candidate.chunks.iter().map(|found| found.bm25).fold(0.0, f32::max),
+        flag(paths::is_aside(&view, evidence.query.wants_tests)),
     ]
 }
 
@@ -156,24 +131,12 @@ fn has_implementation(evidence: &Evidence<'_>, candidates: &[Candidate], path: &
         })
 }
 
-/// Fills in the base score and its rank.
-fn add_base(rows: &mut [[f32; FEATURES]], candidates: &[Candidate], standings: &[f32]) {
-    let sum = |candidate: &Candidate| candidate.chunks.iter().map(|found| found.fused).sum::<f32>();
-    let top = rows.iter().map(|row| row[FUSED]).fold(f32::MIN_POSITIVE, f32::max);
-    let top_sum = candidates.iter().map(sum).fold(f32::MIN_POSITIVE, f32::max);
-    for ((row, candidate), standing) in rows.iter_mut().zip(candidates).zip(standings) {
-        let parts = [
-            (Signal::Coherence, COHERENCE * sum(candidate) / top_sum),
-            (Signal::StemBoost, STEM_BOOST * row[STEM_SHARE]),
-            (Signal::DefinitionBoost, DEFINITION_BOOST * row[DEFINITION]),
-        ];
-        let boosts: f32 = parts.iter().filter(|(signal, _)| !off(*signal)).map(|(_, part)| part).sum();
-        row[BASE] = (row[FUSED] + top * boosts) * standing;
-    }
+/// Fills in the places in the order of the fused lanes.
+fn add_ranks(rows: &mut [[f32; FEATURES]]) {
     let mut order: Vec<usize> = (0..rows.len()).collect();
-    order.sort_by(|&a, &b| rows[b][BASE].total_cmp(&rows[a][BASE]));
+    order.sort_by(|&a, &b| rows[b][FUSED].total_cmp(&rows[a][FUSED]));
     for (rank, row) in order.into_iter().enumerate() {
-        rows[row][BASE_RANK] = 10.0 / (11.0 + rank as f32);
+        rows[row][FUSED_RANK] = 10.0 / (11.0 + rank as f32);
     }
 }
 
@@ -202,36 +165,15 @@ fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWo
     evidence.terms.iter().map(score).sum()
 }
 
-/// The coverage of the query by the best symbol, and by all symbols together.
-fn describe_symbols(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> (f32, f32) {
+/// The share of the query's words, by idf, that are in the file's symbols.
+fn symbol_words(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> f32 {
     let view = evidence.snapshot.file(candidate.file);
     let first = view.first_chunk.0;
-    let (mut best, mut seen) = (0.0_f32, vec![false; words.weights.len()]);
-    for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
-        let chunk = evidence.snapshot.chunk(crate::index::snapshot::ChunkRow(row));
-        if chunk.symbol.is_empty() {
-            continue;
+    words.coverage(&mut |emit| {
+        for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
+            split_words(evidence.snapshot.chunk(ChunkRow(row)).symbol, emit);
         }
-        let (mut covered, mut count) = (0.0, 0_u32);
-        let mut own: Vec<usize> = Vec::new();
-        split_words(chunk.symbol, &mut |word| {
-            count += 1;
-            if let Some(place) = words.place_of(word) {
-                seen[place] = true;
-                if !own.contains(&place) {
-                    own.push(place);
-                    covered += words.weights[place];
-                }
-            }
-        });
-        if count > 0 && covered > 0.0 {
-            let precision = own.len() as f32 / count as f32;
-            let recall = covered / words.total;
-            best = best.max(2.0 * precision * recall / (precision + recall));
-        }
-    }
-    let all: f32 = seen.iter().zip(&words.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
-    (best, if words.total > 0.0 { all / words.total } else { 0.0 })
+    })
 }
 
 /// The query's words and a memory of which words of names are among them.

@@ -3,17 +3,13 @@
 use crate::index::snapshot::FileView;
 use crate::search::query::split_words;
 
-/// What all evidence for a file is multiplied by: less for what is seldom the code asked for.
-pub(super) fn standing(file: &FileView<'_>, wants_tests: bool) -> f32 {
+/// Whether a file is seldom the code asked for: a test or an example, unless the query asks for tests; what is vendored,
+/// generated or kept for old callers.
+pub(super) fn is_aside(file: &FileView<'_>, wants_tests: bool) -> bool {
     let class = file.class;
-    if (class.is_test || class.is_example) && !wants_tests {
-        return LOW;
-    }
-    if class.is_vendored || class.is_generated || is_compat(file.path) { LOW } else { 1.0 }
+    let is_demonstration = (class.is_test || class.is_example) && !wants_tests;
+    is_demonstration || class.is_vendored || class.is_generated || is_compat(file.path)
 }
-
-/// A test comes after code that has less than about two thirds of its evidence against it.
-const LOW: f32 = 0.7;
 
 /// Words for what is kept for old callers.
 const COMPAT_WORDS: &[&str] =

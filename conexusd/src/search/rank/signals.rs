@@ -165,10 +165,10 @@ fn definition_place(
     let is_line = hit.kind == Kind::Constant && hit.start_line == hit.end_line;
     let constructs = (hit.kind == Kind::Method || is_line) && family.has_type_body && symbol.qualifiers.is_empty();
     let fit = container_fit(evidence.snapshot, symbol, hit, family.is_small);
-    let home = paths::standing(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
+    let aside = paths::is_aside(&evidence.snapshot.file(hit.file), evidence.query.wants_tests);
     let strength = if hit.same_case { 1.0 } else { 0.6 }
         * if weak { 0.5 } else { 1.0 }
-        * home
+        * if aside { 0.7 } else { 1.0 }
         * if symbol.certainty == Certainty::Sure { 1.0 } else { 0.5 }
         * if fit > 0 { 1.0 } else { 0.4 };
     let worth = match () {
@@ -176,7 +176,7 @@ fn definition_place(
         _ if fit == 0 => 1,
         _ if weak => 2,
         _ if constructs => 3,
-        _ if home < 1.0 => 4,
+        _ if aside => 4,
         _ => 5,
     };
     let is_asked_for = evidence.query.names_one && !off(Signal::DefinitionFirst);

@@ -4,16 +4,12 @@ use super::features::FEATURES;
 use crate::search::query::{Query, QueryKind};
 
 /// For descriptions.
-const PROSE: [f32; FEATURES] = [
-    0.15, 0.16, 0.27, 0.44, 0.32, 0.00, 0.27, 0.25, 0.17, 0.18, 0.15, 0.14, -0.44, -0.39, -0.27, -0.37, 0.30, 0.25,
-    0.25,
-];
+const PROSE: [f32; FEATURES] =
+    [0.27, 0.23, 0.10, 0.43, 0.34, 0.10, 0.22, 0.29, 0.23, -0.47, -0.39, -0.26, -0.34, 0.29, 0.24, 0.25, -0.38];
 
 /// For one named thing.
-const SYMBOL: [f32; FEATURES] = [
-    0.15, 0.19, 0.19, 0.16, 0.17, 0.17, 0.19, 0.20, 0.00, -0.01, 0.10, 0.10, -0.32, -0.30, -0.20, -0.21, 0.28, 0.26,
-    0.18,
-];
+const SYMBOL: [f32; FEATURES] =
+    [0.18, 0.18, 0.16, 0.16, 0.17, 0.19, 0.18, 0.20, 0.01, -0.33, -0.30, -0.20, -0.20, 0.28, 0.26, 0.18, -0.46];
 
 /// The weights for a query.
 pub(super) fn of(query: &Query) -> &'static [f32; FEATURES] {
