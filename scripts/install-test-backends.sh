@@ -6,8 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools=${CARGO_TARGET_DIR:-$PWD/target}/test-tools
-packages=()
-need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+. scripts/packages.sh
 need prometheus prometheus
 need prometheus-alertmanager prometheus-alertmanager
 need jq jq
@@ -16,21 +15,8 @@ need curl curl
 need protoc protobuf-compiler
 need python3 python3
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
-
-if [ ${#packages[@]} -gt 0 ]; then
-  echo "Test backends to install with apt-get: ${packages[*]}"
-  if [ "$(id -u)" -eq 0 ]; then sudo=()
-  elif command -v sudo >/dev/null 2>&1; then
-    sudo=(sudo)
-    echo "This needs root: sudo may ask for your password."
-  else
-    echo "error: this needs root, and there is no sudo. Run as root: apt-get install --no-install-recommends ${packages[*]}" >&2
-    exit 1
-  fi
-  # Where systemd runs, the Debian packages also start servers of their own on :9090 and :9093; the tests start theirs on free ports.
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+# Where systemd runs, the Debian packages also start servers of their own on :9090 and :9093; the tests start theirs on free ports.
+install_packages
 
 stamp=$tools/requirements.txt
 if ! cmp -s tests/python/requirements.txt "$stamp"; then

@@ -181,7 +181,7 @@ impl Aggregate {
     /// Takes what dead cores had counted, and removes the files of those for which that is on disk.
     pub fn bury(&self, dead: Vec<Dead>) {
         for dead in dead {
-            let burial = self.state().ledger.bury(&dead.remains, Instant::now());
+            let burial = self.state().ledger.bury(&dead.remains, dead.last_seen, Instant::now());
             match burial {
                 Burial::Connected => {}
                 Burial::Taken => self.0.wake.notify_one(),

@@ -191,11 +191,15 @@ fn name(signal: i32) -> &'static str {
 mod tests {
     use super::*;
 
+    fn crash(epoch: u64) -> Crash {
+        Crash { epoch, core: None, known: true, last_seen: None }
+    }
+
     fn report_of(text: &str) -> v1::Error {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("telemetry.sock");
         fs::write(path(&socket, 5), text).unwrap();
-        let error = report(&socket, &Crash { epoch: 5, core: None }, SystemTime::now());
+        let error = report(&socket, &crash(5), SystemTime::now());
         assert!(!path(&socket, 5).exists(), "it is taken away");
         error
     }
@@ -230,7 +234,7 @@ mod tests {
     #[test]
     fn a_file_without_a_signal_and_no_file_are_a_kill() {
         assert_eq!(report_of("conexusd-crash 1\nversion 1\n").message, "killed (cause unknown)");
-        let error = report(Path::new("/nowhere/x.sock"), &Crash { epoch: 1, core: None }, SystemTime::now());
+        let error = report(Path::new("/nowhere/x.sock"), &crash(1), SystemTime::now());
         assert_eq!((error.message.as_str(), error.error_type.as_str()), ("killed (cause unknown)", "crash"));
     }
 

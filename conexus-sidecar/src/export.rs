@@ -84,7 +84,10 @@ pub enum Life {
     /// It said goodbye.
     Ended,
     /// It vanished and did not come back. The record of its crash came before.
-    Crashed,
+    Crashed {
+        /// Batches of it were taken before, perhaps by an earlier life of the sidecar.
+        known: bool,
+    },
 }
 
 /// What a core said about itself.

@@ -63,6 +63,14 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
         tracing::error!("cannot listen for signals");
         return ExitCode::FAILURE;
     };
+    // First of all: what fails here has nothing to stop.
+    let _profiles = match profiles(options).await {
+        Ok(open) => open,
+        Err(error) => {
+            tracing::error!("cannot start: {error}; the sidecar's port is the configured one plus 1");
+            return ExitCode::FAILURE;
+        }
+    };
     let sidecar = match pipeline::start(options).await {
         Ok(sidecar) => sidecar,
         Err(error) => return cannot_start(&error),
@@ -77,13 +85,6 @@ async fn serve(options: &Options, settings: &Settings, log: &Log) -> ExitCode {
         pid = std::process::id(),
         "sidecar ready"
     );
-    let _profiles = match profiles(options).await {
-        Ok(open) => open,
-        Err(error) => {
-            tracing::error!("cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
     let reload = tokio::spawn(reload(hangup, settings.clone(), [log.levels(), sidecar.levels.clone()]));
     let name = tokio::select! {
         _ = terminate.recv() => "SIGTERM",

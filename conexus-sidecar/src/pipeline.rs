@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use conexus_proto::v1::debug_server::DebugServer;
-use conexus_proto::{FILE_DESCRIPTOR_SET, v1};
+use conexus_proto::{FILE_DESCRIPTOR_SET, STREAM_PATH, v1};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -242,10 +242,10 @@ async fn tick(
         graveyard = again;
         aggregate.bury(dead);
         for crash in aggregate.tick() {
-            let error = crash::report(&socket, &crash, SystemTime::now());
+            let error = crash::report(&socket, &crash, crash.last_seen.unwrap_or_else(SystemTime::now));
             let cause = error.message.clone();
             records.pass_on(crash.epoch, vec![v1::Record { record: Some(v1::record::Record::Error(error)) }]);
-            records.tell(crash.epoch, &Life::Crashed);
+            records.tell(crash.epoch, &Life::Crashed { known: crash.known });
             let core = crash.core.unwrap_or_default();
             tracing::error!(
                 cause,
@@ -305,7 +305,7 @@ fn grpc_router(ingest: Ingest, debug: Debug) -> Result<Router, tonic_reflection:
     };
     let debug = DebugServer::new(debug).max_encoding_message_size(MESSAGE_BYTES_MAX);
     let ingest = post(move |request| ingest.clone().serve(request));
-    let router = Router::new().route(service::STREAM_PATH, ingest);
+    let router = Router::new().route(STREAM_PATH, ingest);
     let router = add(router, debug);
     let router = add(router, health);
     let router = add(router, reflection().build_v1()?);

@@ -4,10 +4,13 @@
 
 use std::hint::black_box;
 
-use conexus_proto::facts::{Fact, Method, Provider, SearchType, Status};
-use conexusd::telemetry::{Level, RootInfo, Telemetry, TelemetryGuard, TelemetryOptions, Tick};
+use conexus_proto::facts::{Fact, Method, Status};
+use conexusd::telemetry::{Level, Telemetry, TelemetryGuard, TelemetryOptions, Tick};
 use criterion::{Criterion, criterion_group, criterion_main};
 use tracing_subscriber::layer::SubscriberExt;
+
+#[path = "telemetry/request.rs"]
+mod request;
 
 fn start(sample_rate: f64) -> (Telemetry, TelemetryGuard, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -21,47 +24,8 @@ fn start(sample_rate: f64) -> (Telemetry, TelemetryGuard, tempfile::TempDir) {
     (telemetry, guard, folder)
 }
 
-/// What a search reports: 8 spans, 11 attributes, 12 facts, one decision.
 fn request(telemetry: &Telemetry, query: &str) {
-    let method = Method::ContextSearch;
-    telemetry.emit(Fact::RequestStarted { method });
-    let mut trace = telemetry.trace(RootInfo::request("mcp.search", None));
-    let root = trace.root();
-    trace.set(root, "mcp.method.name", "tools/call");
-    trace.set(root, "gen_ai.tool.name", "context_search");
-    trace.set(root, "jsonrpc.request.id", 17_i64);
-    trace.set(root, "query", query);
-    trace.set(root, "top_k", 20_usize);
-    let embed = trace.start_at(root, "embedding.generate", root.start());
-    telemetry.emit(Fact::SearchCacheMiss);
-    telemetry.emit(Fact::EmbeddingCacheMiss { count: 1 });
-    let (nanos, search) = trace.next(embed, root, "vectorstore.search");
-    trace.measure(embed, Fact::EmbeddingGenerated { provider: Provider::Static, nanos });
-    let bm25 = trace.start_at(search, "bm25.search", search.start());
-    let middle = Tick::now();
-    let nanos = trace.end_at(bm25, middle);
-    trace.set(bm25, "candidates", 200_usize);
-    trace.measure(bm25, Fact::Searched { lane: SearchType::Bm25, nanos });
-    let vector = trace.add(search, "vector.search", search.start(), middle);
-    trace.set(vector, "candidates", 200_usize);
-    telemetry.emit(Fact::Searched { lane: SearchType::Vector, nanos });
-    let read = trace.start_at(search, "store.read", middle);
-    let end = Tick::now();
-    trace.end_at(read, end);
-    let nanos = trace.end_at(search, end);
-    trace.measure(search, Fact::Searched { lane: SearchType::Hybrid, nanos });
-    let rank = trace.start_at(root, "result.rank", end);
-    let (_, format) = trace.next(rank, root, "result.format");
-    trace.set(format, "bytes", 12_345_usize);
-    let end = Tick::now();
-    trace.end_at(format, end);
-    trace.set(root, "results", 20_usize);
-    telemetry.emit(Fact::EmbeddingCacheHit { count: 3 });
-    telemetry.emit(Fact::ChunksCreated { count: 0 });
-    telemetry.emit(Fact::Inserted { nanos });
-    let nanos = trace.end_at(root, end);
-    trace.measure(root, Fact::RequestFinished { method, status: Status::Ok, nanos });
-    black_box(trace.finish());
+    request::request(telemetry, query, || {}, |_, _, _| {});
 }
 
 fn benches(c: &mut Criterion) {

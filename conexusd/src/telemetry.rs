@@ -35,7 +35,6 @@ mod storm;
 mod drain;
 mod process;
 mod outbox;
-mod codec;
 mod channel;
 mod life;
 mod capture;

@@ -6,30 +6,14 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use conexus_proto::facts::{Fact, Method, SearchType, Status};
-use conexusd::telemetry::{RootInfo, Telemetry, TelemetryOptions};
+use conexus_proto::facts::{Fact, Method};
+use conexusd::telemetry::{Telemetry, TelemetryOptions};
 use tracing_subscriber::layer::SubscriberExt;
 
-fn request(telemetry: &Telemetry) {
-    let method = Method::ContextSearch;
-    telemetry.emit(Fact::RequestStarted { method });
-    let mut trace = telemetry.trace(RootInfo::request("mcp.search", None));
-    let root = trace.root();
-    trace.set(root, "query", "a query that is longer than what an attribute holds by itself");
-    let scope = trace.scope(root);
-    let entered = scope.enter();
-    let mut stage = trace.start(root, "vectorstore.search");
-    for name in ["vector.search", "bm25.search", "store.read", "result.rank", "result.format"] {
-        let (nanos, next) = trace.next(stage, root, name);
-        trace.measure(stage, Fact::Searched { lane: SearchType::Hybrid, nanos });
-        stage = next;
-    }
-    let nanos = trace.end(root);
-    trace.measure(root, Fact::RequestFinished { method, status: Status::Ok, nanos });
-    tracing::info!(method = "context_search", duration_ms = 0.5, results = 20, "MCP request completed");
-    drop((entered, scope));
-    trace.finish();
-}
+#[path = "telemetry/request.rs"]
+mod request;
+
+use request::request;
 
 /// From now on any system call of this thread but `read` and `write` ends it.
 fn give_up_system_calls() {

@@ -425,6 +425,19 @@ pub enum Addition {
     },
 }
 
+impl Addition {
+    /// Adds to all cells of one life of a core.
+    pub fn add_to(self, cells: &mut [u64]) {
+        match self {
+            Self::Count { cell, amount } => cells[cell] += amount,
+            Self::Duration { cell, bucket, nanos } => {
+                cells[cell] += nanos;
+                cells[bucket] += 1;
+            }
+        }
+    }
+}
+
 impl Fact {
     /// Which cells the fact adds to, and how much.
     #[inline(always)]

@@ -4,12 +4,14 @@
 //! facts      what can happen, by number: kinds, closed label sets, bucket bounds
 //! slots      how a core's counts lie in the memory that its sidecar reads when the core is dead
 //! v1         the channel's messages, generated from telemetry.proto
+//! codec      how messages go through gRPC that are encoded already, or may be unreadable
 //! scrub      what is a secret, and is shown nowhere
 //! ```
 //!
 //! No metric name stands here: the sidecar's catalogue gives names to facts.
 
 pub mod facts;
+pub mod codec;
 pub mod scrub;
 pub mod slots;
 
@@ -21,6 +23,9 @@ pub mod v1 {
 
 /// The compiled file descriptor set, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptor");
+
+/// The path of the channel's only method.
+pub const STREAM_PATH: &str = "/conexus.telemetry.v1.Ingest/Stream";
 
 /// Version of the telemetry protocol. A peer that speaks another one is refused with a clear reason.
 pub const PROTOCOL_VERSION: u32 = 1;

@@ -4,7 +4,7 @@
 //! an endpoint in between. Every event and transaction goes through Sentry's own normaliser, which must find nothing wrong.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use conexus_tests::bugsink::{Bugsink, normalised};
 use conexus_tests::envelopes::{Answer, Envelopes};
@@ -187,6 +187,50 @@ fn a_core_that_aborts_or_faults_is_reported_with_cause_and_stack() {
         let main = main.unwrap_or_else(|| panic!("no frame in main.rs: {frames:#?}"));
         assert!(main["in_app"] == true && main["lineno"].as_u64() > Some(0), "{main}");
     }
+}
+
+#[test]
+fn a_core_that_died_while_no_sidecar_ran_is_reported_once_by_the_next() {
+    let home = Home::new();
+    let kept = Envelopes::start(Answer::With(200, ""));
+    config(&home, &kept.dsn("key", "1"), "");
+    let root = tree::small(&home);
+    let events = |count: usize| {
+        let events = || kept.items("event").into_iter().filter(|event| kind(event) == "crash").collect::<Vec<_>>();
+        eventually("the crash is reported", SOON, || (events().len() >= count).then(events))
+    };
+    let crashes = |sidecar: &Sidecar| sidecar.value("conexus_core_crashes_total", &[]);
+
+    // One that has never met a sidecar, and one that ended in order.
+    let mut stranger = Core::start(&home, &root);
+    stranger.wait_until_indexed(SOON);
+    let indexed = stranger.health()["index"]["files"].as_f64().expect("it counts files");
+    stranger.process.signal(Signal::SEGV);
+    stranger.process.wait(SOON);
+    let died = SystemTime::now();
+    Core::start(&home, &root).process.terminate(SOON);
+    let mut sidecar = Sidecar::start(&home);
+    let event = events(1).remove(0);
+    assert_eq!(text(&event, "/exception/values/0/type"), "SIGSEGV", "{event:#}");
+    assert!(event["exception"]["values"][0]["stacktrace"]["frames"].as_array().is_some_and(|stack| !stack.is_empty()));
+    let at = event["timestamp"].as_f64().expect("a number of seconds");
+    let died = died.duration_since(SystemTime::UNIX_EPOCH).expect("it is past 1970").as_secs_f64();
+    assert!((died - 5.0..=died).contains(&at), "it happened at {died}, and the event says {at}");
+    assert_eq!(crashes(&sidecar), Some(1.0));
+    assert_eq!(sidecar.value("conexus_indexer_files_indexed_total", &[]), Some(indexed));
+    let sessions = eventually("its session", SOON, || Some(kept.items("session")).filter(|told| !told.is_empty()));
+    assert_eq!((&sessions[0]["init"], text(&sessions[0], "/status")), (&true.into(), "crashed"), "{sessions:?}");
+
+    // One that this sidecar knows, and that is killed when the sidecar is away.
+    let mut known = Core::start(&home, &root);
+    eventually("it is connected", SOON, || (sidecar.value("conexus_up", &[]) == Some(1.0)).then_some(()));
+    sidecar.process.terminate(SOON);
+    known.process.kill();
+    let sidecar = Sidecar::start(&home);
+    let other = events(2).into_iter().find(|other| other["event_id"] != event["event_id"]).expect("another event");
+    assert_eq!(text(&other, "/exception/values/0/value"), "killed (cause unknown)");
+    // Had the first been told again, it would be by now: its time is the same.
+    assert_eq!((events(2).len(), crashes(&sidecar)), (2, Some(2.0)));
 }
 
 /// The memory controller's folder of this process's group, version 1 or 2.

@@ -14,18 +14,12 @@ tools=$target/test-tools/jaeger-picture
 # Not a setting of the programs', which refuse what they do not know.
 unset CONEXUS_BIN
 
-packages=()
-need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+. scripts/packages.sh
 need chromium chromium
 need node nodejs
 need npm npm
 fc-list 2>/dev/null | grep -qi dejavu || packages+=(fonts-dejavu-core)
-if [ ${#packages[@]} -gt 0 ]; then
-  sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+install_packages
 mkdir -p "$tools" "$(dirname "$picture")"
 [ -d "$tools/node_modules/playwright-core" ] ||
   npm install --prefix "$tools" --no-audit --no-fund --no-package-lock --loglevel=error playwright-core@1.65.1

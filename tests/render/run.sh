@@ -14,18 +14,12 @@ bin=${CONEXUS_BIN:-$target/release}
 tools=$target/test-tools/render
 seconds=${SECONDS_OF_LOAD:-180}
 
-packages=()
-need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+. scripts/packages.sh
 need chromium chromium
 need node nodejs
 need npm npm
 fc-list 2>/dev/null | grep -qi dejavu || packages+=(fonts-dejavu-core)
-if [ ${#packages[@]} -gt 0 ]; then
-  sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+install_packages
 mkdir -p "$tools" "$pictures"
 if ! cmp -s tests/render/package.json "$tools/package.json"; then
   cp tests/render/package.json "$tools/package.json"

@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use conexus_proto::facts::{Addition, CELLS, Fact, RecordKind, TraceDecision};
+use conexus_proto::facts::{CELLS, Fact, RecordKind, TraceDecision};
 use conexus_proto::v1;
 use conexus_sidecar::aggregate::tally::{CORE_DROPPED, DROPS, EMITTED, KINDS, REFUSED, SENT, Tally};
 use conexus_tests::storm::Seeded;
@@ -86,13 +86,7 @@ impl Core {
     }
 
     fn counts(&mut self, fact: Fact) {
-        match fact.addition() {
-            Addition::Count { cell, amount } => self.cells[cell] += amount,
-            Addition::Duration { cell, bucket, nanos } => {
-                self.cells[cell] += nanos;
-                self.cells[bucket] += 1;
-            }
-        }
+        fact.addition().add_to(&mut self.cells);
     }
 
     /// The drain takes a snapshot right behind records, but more of them may come in between.

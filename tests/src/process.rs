@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,7 +28,7 @@ impl Process {
         let kept = Arc::clone(&lines);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
-                kept.lock().expect("no reader panics").push(String::from_utf8_lossy(&line).into_owned());
+                lock(&kept).push(String::from_utf8_lossy(&line).into_owned());
             }
         });
         Self { name: name.to_owned(), child, lines }
@@ -41,12 +41,12 @@ impl Process {
 
     /// Everything written to standard error so far.
     pub fn log(&self) -> String {
-        self.lines.lock().expect("no reader panics").join("\n")
+        lock(&self.lines).join("\n")
     }
 
     /// The lines that are JSON objects.
     pub fn json_lines(&self) -> Vec<Value> {
-        self.lines.lock().expect("no reader panics").iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lock(&self.lines).iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
     /// Waits for a JSON log line that `wanted` accepts; panics with the log when the process ends or time runs out.
@@ -77,19 +77,12 @@ impl Process {
 
     /// Waits for the end; panics with the log after `limit`.
     pub fn wait(&mut self, limit: Duration) -> ExitStatus {
-        let name = self.name.clone();
-        let log = Arc::clone(&self.lines);
-        let child = &mut self.child;
         let start = Instant::now();
         loop {
-            if let Some(status) = child.try_wait().expect("a child can be waited for") {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(
-                start.elapsed() < limit,
-                "{name} did not end within {limit:?}\n{}",
-                log.lock().expect("no reader panics").join("\n")
-            );
+            assert!(start.elapsed() < limit, "{} did not end within {limit:?}\n{}", self.name, self.log());
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -120,5 +113,42 @@ impl Drop for Process {
         if std::thread::panicking() {
             eprintln!("--- log of {}\n{}", self.name, self.log());
         }
+    }
+}
+
+/// The lines, also after a reader panicked: a destructor that panics because another panic came first ends the whole run.
+fn lock(lines: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(5);
+
+    fn sleeper() -> Process {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo its last words >&2; exec sleep 60"]);
+        let process = Process::start("sh", command);
+        process.wait_for_text("its last words", SOON);
+        process
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_fails_its_own_test_only_and_shows_its_log() {
+        let failed = std::thread::spawn(|| sleeper().wait(Duration::from_millis(20))).join().unwrap_err();
+        let text = failed.downcast_ref::<String>().expect("a message");
+        assert!(text.contains("sh did not end") && text.contains("its last words"), "{text}");
+    }
+
+    #[test]
+    fn a_panic_with_the_log_in_hand_fails_its_own_test_only() {
+        let failed = std::thread::spawn(|| {
+            let process = sleeper();
+            let _lines = lock(&process.lines);
+            panic!("over");
+        });
+        assert!(failed.join().is_err());
     }
 }

@@ -114,12 +114,10 @@ impl Default for Truth {
 impl Truth {
     fn add(&mut self, requests: &[Request], answered: usize) {
         for (i, request) in requests.iter().enumerate() {
-            let Addition::Duration { cell, bucket, nanos } = request.finished().addition() else { unreachable!() };
-            let count = |cells: &mut Vec<u64>| (cells[cell] += nanos, cells[bucket] += 1);
-            count(&mut self.sent);
+            request.finished().addition().add_to(&mut self.sent);
             self.spans.1 += request.spans;
             if i < answered {
-                count(&mut self.answered);
+                request.finished().addition().add_to(&mut self.answered);
                 self.spans.0 += request.spans;
             }
         }
@@ -390,7 +388,7 @@ fn value(text: &str, metric: &str, labels: &[(&str, &str)]) -> Option<f64> {
 /// Waits until everything is counted and compares it.
 fn settle(sidecar: &Sidecar, prometheus: &Prometheus, outcome: &mut Outcome) {
     let crashes = outcome.cores_killed as f64;
-    // A core that is killed before it has ever reached the sidecar is counted and no crash. All spans of a dead core may have
+    // A crash is told five seconds after the death, so not all of them have to be here yet. All spans of a dead core may have
     // come before its last counts are read, so those are waited for too; what is still missing then is told below.
     let began = Instant::now();
     eventually("the dead are buried", SOON, || {

@@ -5,8 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 tools=${CARGO_TARGET_DIR:-$PWD/target}/test-tools/stack
-packages=()
-need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
+. scripts/packages.sh
 need dockerd docker.io
 need docker docker.io
 need podman podman
@@ -15,13 +14,7 @@ need catatonit catatonit
 need ip iproute2
 need git git
 need make make
-if [ ${#packages[@]} -gt 0 ]; then
-  echo "To install with apt-get: ${packages[*]}"
-  sudo=()
-  [ "$(id -u)" -eq 0 ] || sudo=(sudo)
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
-fi
+install_packages
 
 mkdir -p "$tools"
 

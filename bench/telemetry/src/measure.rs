@@ -1,10 +1,13 @@
 //! Measure: CPU time of a thread, its allocations and waits, percentiles, and how sure a median is.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+#[path = "../../../conexusd/tests/telemetry/allocations.rs"]
+mod counting;
+
+pub use counting::{Counting, allocations};
 
 /// CPU time of the calling thread.
 pub fn thread_cpu() -> Duration {
@@ -21,42 +24,6 @@ pub fn waits() -> (u64, u64) {
     };
     let io = read("/proc/thread-self/io");
     (field(&read("/proc/thread-self/status"), "voluntary_ctxt_switches:"), field(&io, "syscr:") + field(&io, "syscw:"))
-}
-
-thread_local!(static ALLOCATIONS: Cell<u64> = const { Cell::new(0) });
-
-/// Allocations of the calling thread, where [`Counting`] is the allocator.
-pub fn allocations() -> u64 {
-    ALLOCATIONS.get()
-}
-
-/// The system's allocator, counting.
-#[derive(Debug)]
-pub struct Counting;
-
-fn count() {
-    // A thread that is ending has no counter.
-    let _ = ALLOCATIONS.try_with(|allocations| allocations.set(allocations.get() + 1));
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
 }
 
 /// The value below which `share` of the values are; sorts them.

@@ -7,7 +7,7 @@
 mod epoch;
 
 use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use conexus_proto::slots::Remains;
 use tokio::sync::watch;
@@ -102,8 +102,12 @@ pub enum Taken {
 pub struct Crash {
     /// Which.
     pub epoch: u64,
-    /// What it was, unless that was said to an earlier life of the sidecar.
+    /// What it was, unless that was said to an earlier life of the sidecar, or to none.
     pub core: Option<CoreInfo>,
+    /// Batches of it were taken, perhaps by an earlier life of the sidecar.
+    pub known: bool,
+    /// When it was last seen alive, if it died while it had no connection; otherwise it died just now.
+    pub last_seen: Option<SystemTime>,
 }
 
 /// What became of a dead core's counts.
@@ -313,21 +317,24 @@ impl Ledger {
     }
 
     /// Takes what a dead core had counted. Absolute values, so doing so again changes nothing.
-    pub fn bury(&mut self, remains: &Remains, now: Instant) -> Burial {
+    /// `last_seen` is when the core last said that it lives.
+    pub fn bury(&mut self, remains: &Remains, last_seen: SystemTime, now: Instant) -> Burial {
         if self.settled.contains(&remains.epoch) {
             return Burial::Done;
         }
         if self.ended.contains(&remains.epoch) {
             return Burial::Taken;
         }
-        let core = self.epochs.entry(remains.epoch).or_insert_with(|| Epoch::away(Row::default(), now));
+        // One that no sidecar has met: whether another took its place, nobody knows, so it leaves none to be taken.
+        let stranger = || Row { serving: remains.serving, succeeded: true, ..Row::default() };
+        let core = self.epochs.entry(remains.epoch).or_insert_with(|| Epoch::away(stranger(), now));
         if core.link.is_some() {
             return Burial::Connected;
         }
         if core.row.dead {
             return if core.buried { Burial::Done } else { Burial::Taken };
         }
-        core.die(remains, now);
+        core.die(remains, last_seen, now);
         self.urgent = true;
         Burial::Taken
     }
@@ -342,17 +349,13 @@ impl Ledger {
         let mut away = Vec::new();
         for (&epoch, core) in self.epochs.iter_mut().filter(|(_, core)| core.link.is_none()) {
             let since = now.duration_since(core.away_since);
-            if core.row.lost && core.row.serving && !core.row.crashed && since >= CRASH_AFTER {
-                core.row.crashed = true;
-                core.dirty = true;
-                crashes.push(Crash { epoch, core: core.info.clone() });
+            if since >= CRASH_AFTER {
+                crashes.extend(core.crash(epoch));
             }
             // A dead core that is no crash, or was counted as one, has nothing more to wait for.
             let over = core.row.dead && (core.row.crashed || !core.row.lost || !core.row.serving);
             away.push((over || since >= RETURN_WITHIN, core.row.dead, since, epoch));
         }
-        self.count(CRASHES, crashes.len() as u64);
-        self.urgent |= !crashes.is_empty();
         // Beyond the limits the dead end first, then those that have been away longest, once they had time to come back.
         away.sort_unstable_by(|a, b| b.cmp(a));
         let excess = away.len().saturating_sub(LOST_MAX);
@@ -360,9 +363,14 @@ impl Ledger {
         for (i, (over, dead, since, epoch)) in away.into_iter().enumerate() {
             let had_time = dead || since >= CRASH_AFTER;
             if over || i < far || i < excess && had_time {
+                // A dead core will not come back, so nothing speaks against telling its crash early.
+                let core = self.epochs.get_mut(&epoch).filter(|_| dead);
+                crashes.extend(core.and_then(|core| core.crash(epoch)));
                 self.end(epoch);
             }
         }
+        self.count(CRASHES, crashes.len() as u64);
+        self.urgent |= !crashes.is_empty();
         crashes
     }
 

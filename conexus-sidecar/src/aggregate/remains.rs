@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use conexus_proto::slots::{self, BadSlots, HEADER_BYTES, Remains, SEGMENT_BYTES, TABLE_BYTES, TABLES_MAX};
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -34,6 +35,8 @@ pub struct Dead {
     _file: File,
     /// What it says.
     pub remains: Remains,
+    /// When its core last said that it lives, which it does every second.
+    pub last_seen: SystemTime,
 }
 
 impl Dead {
@@ -119,7 +122,7 @@ fn open(path: &Path, epoch: u64) -> Result<Option<Dead>, Problem> {
     if remains.epoch != epoch {
         return Err(Problem::Epoch { found: remains.epoch });
     }
-    Ok(Some(Dead { path: path.to_owned(), _file: file, remains }))
+    Ok(Some(Dead { path: path.to_owned(), _file: file, remains, last_seen: meta.modified()? }))
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 //! A message that cannot be decoded does not end the stream, as it would with tonic's own codec: the core would send it
 //! again on the next one, for ever. It is handed on as [`Inbound::Unreadable`], to be refused and acknowledged in its turn.
 
-use conexus_proto::v1::{ToCore, ToSidecar};
+use conexus_proto::codec::Incoming;
+use conexus_proto::v1::ToSidecar;
 use prost::Message;
 use prost::bytes::Buf;
 use prost::encoding::{WireType, decode_key, decode_varint};
 use tonic::Status;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::DecodeBuf;
 
 /// A message of a core.
 #[derive(Debug)]
@@ -24,41 +25,10 @@ pub enum Inbound {
     },
 }
 
-/// Reads [`Inbound`] and writes `ToCore`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct IngestCodec;
-
-impl Codec for IngestCodec {
-    type Encode = ToCore;
-    type Decode = Inbound;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for IngestCodec {
-    type Item = ToCore;
-    type Error = Status;
-
-    fn encode(&mut self, item: ToCore, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        item.encode(out).map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-impl Decoder for IngestCodec {
-    type Item = Inbound;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Inbound>, Status> {
+impl Incoming for Inbound {
+    fn read(bytes: &mut DecodeBuf<'_>) -> Result<Self, Status> {
         let bytes = bytes.copy_to_bytes(bytes.remaining());
-        Ok(Some(read(&bytes)))
+        Ok(read(&bytes))
     }
 }
 

@@ -8,6 +8,7 @@ use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
+use conexus_proto::codec::Frames;
 use conexus_proto::facts::FINGERPRINT;
 use conexus_proto::v1::{self, ToCore, ToSidecar, to_core, to_sidecar};
 use conexus_proto::{PROTOCOL_VERSION, facts};
@@ -18,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::admit::{MESSAGE_BYTES_MAX, NAME_BYTES_MAX, Rejection};
 use super::budget::Budget;
-use super::codec::{Inbound, IngestCodec};
+use super::codec::Inbound;
 use crate::aggregate::Aggregate;
 use crate::aggregate::epochs::{CoreInfo, Link, Taken};
 use crate::aggregate::tally::{REJECTED, Reason};
@@ -36,8 +37,6 @@ const ANSWERS: usize = 16;
 
 /// The service's name in gRPC.
 pub const SERVICE: &str = "conexus.telemetry.v1.Ingest";
-/// The path of its only method.
-pub const STREAM_PATH: &str = "/conexus.telemetry.v1.Ingest/Stream";
 
 /// The ingest service. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,7 +62,8 @@ impl Ingest {
 
     /// Answers a request for the method `Stream`. tonic's generated service would end the stream at a message that it cannot read.
     pub async fn serve(self, request: axum::extract::Request) -> axum::http::Response<tonic::body::Body> {
-        let mut grpc = Grpc::new(IngestCodec).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
+        let mut grpc =
+            Grpc::new(Frames::<ToCore, Inbound>::new()).apply_max_message_size_config(Some(MESSAGE_BYTES_MAX), None);
         grpc.streaming(self, request).await
     }
 }

@@ -1,5 +1,6 @@
 //! The channel: hello, batches, acknowledgements, refusals.
 
+use conexus_proto::STREAM_PATH;
 use conexus_proto::facts::{CELLS, Fact, Method, RecordKind, SkipReason, Status};
 use conexus_proto::v1::{self, record, to_sidecar};
 use conexus_sidecar::aggregate::Aggregate;
@@ -7,7 +8,7 @@ use conexus_sidecar::aggregate::tally::SENT;
 use conexus_sidecar::config::Options;
 use conexus_sidecar::export::Records;
 use conexus_sidecar::ingest::budget::Budget;
-use conexus_sidecar::ingest::service::{Ingest, STREAM_PATH};
+use conexus_sidecar::ingest::service::Ingest;
 use conexus_sidecar::pipeline;
 
 use super::core::{Core, Stream, encoded, raw_stream, running};

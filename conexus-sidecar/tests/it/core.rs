@@ -3,22 +3,22 @@
 use std::path::Path;
 use std::time::Duration;
 
-use conexus_proto::PROTOCOL_VERSION;
-use conexus_proto::facts::{Addition, CELLS, FINGERPRINT, Fact, Gauge};
+use conexus_proto::codec::Frames;
+use conexus_proto::facts::{CELLS, FINGERPRINT, Fact, Gauge};
 use conexus_proto::v1::ingest_client::IngestClient;
 use conexus_proto::v1::{self, ToCore, ToSidecar, record, to_core, to_sidecar};
+use conexus_proto::{PROTOCOL_VERSION, STREAM_PATH};
 use conexus_sidecar::config::Options;
 use conexus_sidecar::pipeline::{self, Sidecar};
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use prost::bytes::{BufMut, Bytes};
+use prost::bytes::Bytes;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Status, Streaming};
 
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(5);
@@ -46,51 +46,14 @@ pub(crate) async fn raw_stream(socket: &Path) -> (mpsc::Sender<Bytes>, Streaming
     let (up, messages) = mpsc::channel(64);
     let mut client = tonic::client::Grpc::new(channel(socket).await);
     client.ready().await.expect("the channel is open");
-    let path = tonic::codegen::http::uri::PathAndQuery::from_static("/conexus.telemetry.v1.Ingest/Stream");
+    let path = tonic::codegen::http::uri::PathAndQuery::from_static(STREAM_PATH);
     let request = tonic::Request::new(ReceiverStream::new(messages));
-    (up, client.streaming(request, path, RawCodec).await.expect("a stream opens").into_inner())
+    (up, client.streaming(request, path, Frames::<Bytes, ToCore>::new()).await.expect("a stream opens").into_inner())
 }
 
 /// A message as its bytes.
 pub(crate) fn encoded(message: to_sidecar::Message) -> Bytes {
     ToSidecar { message: Some(message) }.encode_to_vec().into()
-}
-
-#[derive(Clone, Copy, Default)]
-struct RawCodec;
-
-impl Codec for RawCodec {
-    type Encode = Bytes;
-    type Decode = ToCore;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for RawCodec {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for RawCodec {
-    type Item = ToCore;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<ToCore>, Status> {
-        ToCore::decode(bytes).map(Some).map_err(|error| Status::internal(error.to_string()))
-    }
 }
 
 /// An open stream to the sidecar.
@@ -164,13 +127,7 @@ impl Core {
     }
 
     pub(crate) fn emit(&mut self, fact: Fact) {
-        match fact.addition() {
-            Addition::Count { cell, amount } => self.cells[cell] += amount,
-            Addition::Duration { cell, bucket, nanos } => {
-                self.cells[cell] += nanos;
-                self.cells[bucket] += 1;
-            }
-        }
+        fact.addition().add_to(&mut self.cells);
     }
 
     pub(crate) fn hello(&self) -> v1::Hello {

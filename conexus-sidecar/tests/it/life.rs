@@ -115,6 +115,21 @@ fn what_is_taken_is_named_with_its_key() {
 }
 
 #[test]
+fn a_taken_profile_port_is_named_with_its_key_before_anything_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let taken = other.local_addr().unwrap();
+    let port = format!("observability.debug.port={}", taken.port() - 1);
+    let output = program::run(folder.path(), &["--set", "observability.debug.enabled=true", "--set", &port, "run"]);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let line: serde_json::Value = serde_json::from_str(&text).expect("one line says it");
+    let message = line["message"].as_str().unwrap();
+    assert!(message.contains("observability.debug.port") && message.contains(&taken.to_string()), "{message}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no socket, no state");
+}
+
+#[test]
 fn exit_codes_are_those_of_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     for (args, code) in [

@@ -10,7 +10,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use conexus_proto::v1::{self, to_core, to_sidecar};
+use conexus_proto::STREAM_PATH;
+use conexus_proto::codec::Frames;
+use conexus_proto::v1::{self, ToCore, to_core, to_sidecar};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use prost::bytes::Bytes;
@@ -22,7 +24,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Request, Streaming};
 
-use super::codec::ChannelCodec;
 use super::ids::Random;
 use super::outbox::Outbox;
 use super::{Hub, crash};
@@ -116,6 +117,10 @@ impl Channel {
         let [backoff_min, backoff_max] = self.backoff;
         let (mut backoff, mut random) = (backoff_min, Random::seeded());
         let mut quiet = false;
+        // It may die before it meets a sidecar. The next one learns of that from its counts, and of the cause from this.
+        if self.hello.serving && self.hub.seats.tables.private().is_none() {
+            self.prepare_for_a_crash();
+        }
         loop {
             let (was_connected, started) = (self.hub.status.was_connected(), Instant::now());
             let end = self.session().await;
@@ -213,7 +218,7 @@ impl Channel {
         }
     }
 
-    async fn open(&self, messages: mpsc::Receiver<Bytes>) -> Result<Streaming<v1::ToCore>, String> {
+    async fn open(&self, messages: mpsc::Receiver<Bytes>) -> Result<Streaming<ToCore>, String> {
         let way = self.way.clone();
         let connector = tower::service_fn(move |_| {
             let connecting = way.connect();
@@ -224,9 +229,12 @@ impl Channel {
         let channel = endpoint.connect_with_connector(connector).await.map_err(|error| root_cause(&error))?;
         let mut client = tonic::client::Grpc::new(channel);
         client.ready().await.map_err(|error| root_cause(&error))?;
-        let path = PathAndQuery::from_static("/conexus.telemetry.v1.Ingest/Stream");
+        let path = PathAndQuery::from_static(STREAM_PATH);
         let request = Request::new(ReceiverStream::new(messages));
-        let response = client.streaming(request, path, ChannelCodec).await.map_err(|status| status_text(&status))?;
+        let response = client
+            .streaming(request, path, Frames::<Bytes, ToCore>::new())
+            .await
+            .map_err(|status| status_text(&status))?;
         Ok(response.into_inner())
     }
 }
@@ -236,7 +244,7 @@ struct Session<'a> {
     channel: &'a Channel,
     /// None once goodbye is said.
     up: Option<mpsc::Sender<Bytes>>,
-    down: Streaming<v1::ToCore>,
+    down: Streaming<ToCore>,
     paused_until: Option<Instant>,
     /// When the sidecar last said anything, or had nothing to say.
     heard: Instant,
@@ -294,7 +302,7 @@ impl Session<'_> {
         Ok(self.up.is_none() && progress.unacked_batches == 0)
     }
 
-    fn take(&mut self, message: v1::ToCore) -> Result<(), String> {
+    fn take(&mut self, message: ToCore) -> Result<(), String> {
         self.heard = Instant::now();
         match message.message {
             Some(to_core::Message::Ack(ack)) => self.channel.outbox.ack(ack.sequence),

@@ -1,7 +1,8 @@
 //! Crash: what does a process that dies of a signal leave behind?
 //!
 //! ```text
-//! at the connection   crash-<boot epoch> is made beside the telemetry socket, where the sidecar sees it
+//! at the start        crash-<boot epoch> is made beside the telemetry socket, where the sidecar sees it; at the connection,
+//!                     if the core does not serve or its counts do not outlive it
 //! at the signal       the handler appends the signal, the thread and the addresses of the stack, and starts
 //! right after         `conexusd crash-symbols FILE`, which appends what the addresses are called
 //! at a regular end    the file is removed
@@ -54,11 +55,11 @@ pub(crate) fn install() {
 }
 
 /// Where a core leaves its crash file: the folder of the telemetry socket.
-fn path(socket: &Path, boot_epoch: u64) -> PathBuf {
+pub(crate) fn path(socket: &Path, boot_epoch: u64) -> PathBuf {
     socket.with_file_name(format!("crash-{boot_epoch:016x}"))
 }
 
-/// Makes the crash file of this core, unless it is there. The sidecar has the folder made: this is for when it is connected.
+/// Makes the crash file of this core, unless it is there. The folder must be.
 pub(crate) fn prepare(socket: &Path, boot_epoch: u64, version: &str) -> io::Result<()> {
     let path = path(socket, boot_epoch);
     let mut opened = opened();

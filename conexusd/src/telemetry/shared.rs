@@ -22,6 +22,7 @@ use rustix::fs::{
     FallocateFlags, FlockOperation, Timespec, Timestamps, UTIME_NOW, fallocate, flock, fstatfs, futimens,
 };
 
+use super::crash;
 use super::slots::Table;
 
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -62,9 +63,11 @@ impl Shared {
     pub(crate) fn create(socket: &Path, epoch: u64, serving: bool) -> Result<Self, SharedError> {
         conexus_config::prepare_socket_dir(socket)?;
         let beside = socket.parent().unwrap_or(Path::new("/"));
+        remove_oldest_dead(socket, beside, &slots::file_name(epoch));
         let first = Self::create_in(beside, &slots::file_name(epoch), epoch, serving);
         first.or_else(|error| {
             let name = slots::shared_file_name(socket.as_os_str().as_encoded_bytes(), epoch);
+            remove_oldest_dead(socket, Path::new(SHARED_MEMORY), &name);
             // What is wrong with the folder that was asked for says more than what is wrong with the other.
             Self::create_in(Path::new(SHARED_MEMORY), &name, epoch, serving).map_err(|_| error)
         })
@@ -77,7 +80,6 @@ impl Shared {
         if !matches!(kind.map_err(|error| fail("inspect the folder of", error))?, TMPFS | RAMFS) {
             return Err(SharedError::OnDisk(folder.to_owned()));
         }
-        remove_oldest_dead(folder, name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
         let file = options.open(&path).map_err(|error| fail("make", error))?;
@@ -165,8 +167,8 @@ fn store(header: &MmapRaw, at: usize, value: u64) {
     word.store(value, Ordering::Release);
 }
 
-/// Removes files that dead cores left here and no sidecar came for, but for the newest few.
-fn remove_oldest_dead(folder: &Path, name: &str) {
+/// Removes files that dead cores left here and no sidecar came for, but for the newest few, and what they wrote of their death.
+fn remove_oldest_dead(socket: &Path, folder: &Path, name: &str) {
     let prefix = &name[..name.len() - slots::file_name(0).len()];
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut dead: Vec<_> = entries
@@ -178,7 +180,8 @@ fn remove_oldest_dead(folder: &Path, name: &str) {
     let (excess, far) = (dead.len().saturating_sub(DEAD_MAX), dead.len().saturating_sub(DEAD_HARD_MAX));
     for (i, (since, path)) in dead.into_iter().take(excess).enumerate() {
         if i < far || since.elapsed().is_ok_and(|dead_for| dead_for >= DEAD_FOR) {
-            let _ = fs::remove_file(&path);
+            let epoch = path.file_name().and_then(|name| slots::epoch_of(name.to_str()?));
+            let _ = (fs::remove_file(&path), epoch.map(|epoch| fs::remove_file(crash::path(socket, epoch))));
         }
     }
 }
@@ -281,12 +284,18 @@ mod tests {
         fs::write(folder.path().join("core-what.slots"), "precious").unwrap();
         (2..40).for_each(|epoch| drop(Shared::create(&socket, epoch, true).unwrap()));
         assert_eq!(names(), 2 + 38, "a sidecar may still come for them");
+        (1..3).for_each(|epoch| fs::write(crash::path(&socket, epoch), "").unwrap());
         for epoch in 2..40 {
             let file = File::open(folder.path().join(slots::file_name(epoch))).unwrap();
             futimens(&file, &Timestamps { last_access: old, last_modification: old }).unwrap();
         }
         let last = Shared::create(&socket, 99, true).unwrap();
-        assert_eq!(names(), DEAD_MAX + 3, "the dead, the two living, and what is not ours");
+        assert_eq!(
+            names(),
+            DEAD_MAX + 4,
+            "the dead, the two living, the crash file of one of them, and what is not ours"
+        );
+        assert!(crash::path(&socket, 1).exists());
         assert!(living.path.exists() && last.path.exists());
         living.touch();
         assert!(fs::metadata(&living.path).unwrap().modified().unwrap().elapsed().unwrap() < DEAD_FOR);

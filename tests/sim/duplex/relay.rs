@@ -11,17 +11,17 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::post;
+use conexus_proto::STREAM_PATH;
+use conexus_proto::codec::Frames;
 use conexus_proto::v1::{Batch, ToCore, ToSidecar, attribute, record, to_core, to_sidecar};
 use conexus_sidecar::closing::{self, Closer, Closing};
-use conexus_sidecar::ingest::service::STREAM_PATH;
 use conexus_tests::storm::Seeded;
 use conexusd::telemetry::{Connect, Wire};
 use hyper_util::rt::TokioIo;
 use prost::Message;
-use prost::bytes::{Buf, BufMut, Bytes};
+use prost::bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::server::StreamingService;
 use tonic::{Request, Response, Status, Streaming};
@@ -145,7 +145,7 @@ impl Relay {
         client.ready().await.ok()?;
         let request = Request::new(ReceiverStream::new(messages));
         let path = PathAndQuery::from_static(STREAM_PATH);
-        Some(client.streaming(request, path, Plain).await.ok()?.into_inner())
+        Some(client.streaming(request, path, Plain::new()).await.ok()?.into_inner())
     }
 
     /// None when the connection broke.
@@ -262,44 +262,9 @@ impl StreamingService<Bytes> for Stream {
     }
 }
 
-async fn answer(stream: Stream, request: axum::extract::Request) -> axum::http::Response<tonic::body::Body> {
-    tonic::server::Grpc::new(Plain).streaming(stream, request).await
-}
-
 /// Messages as they are.
-#[derive(Clone, Copy, Default)]
-struct Plain;
+type Plain = Frames<Bytes, Bytes>;
 
-impl Codec for Plain {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Plain {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(bytes.copy_to_bytes(bytes.remaining())))
-    }
+async fn answer(stream: Stream, request: axum::extract::Request) -> axum::http::Response<tonic::body::Body> {
+    tonic::server::Grpc::new(Plain::new()).streaming(stream, request).await
 }

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::routing::post;
+use conexus_proto::STREAM_PATH;
 use conexus_sidecar::aggregate::tally::Tally;
 use conexus_sidecar::aggregate::{Aggregate, Stepper};
 use conexus_sidecar::closing::{self, Closer, Closing};
 use conexus_sidecar::export::{RecordBatch, RecordSink, Records};
 use conexus_sidecar::ingest::budget::Budget;
-use conexus_sidecar::ingest::service::{Ingest, STREAM_PATH};
+use conexus_sidecar::ingest::service::Ingest;
 use conexus_tests::storm::Seeded;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -1,13 +1,13 @@
 //! Epoch: what does one life of a core count, and does a batch fit what came before?
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use conexus_proto::facts::{DropReason, Family, Gauge, HISTOGRAM_CELLS, Label, Method, Status};
 use conexus_proto::slots::Remains;
 use conexus_proto::v1;
 use tokio::sync::watch;
 
-use super::{CoreInfo, CoreView, GAUGES_AFTER_LOSS, Progress};
+use super::{CoreInfo, CoreView, Crash, GAUGES_AFTER_LOSS, Progress};
 use crate::aggregate::store::Row;
 use crate::aggregate::tally::{CORE_CPU_MICROS, CORE_DROPPED, DROPS, EMITTED, KINDS, REFUSED, Reason, SENT};
 use crate::ingest::admit::{Admitted, Rejection};
@@ -21,6 +21,8 @@ pub(super) struct Epoch {
     pub(super) link: Option<u64>,
     // When the link was lost, or the sidecar started without one.
     pub(super) away_since: Instant,
+    // When it was last seen alive, if it died without a link.
+    last_seen: Option<SystemTime>,
     pub(super) fresh_link: bool,
     // The last batch was refused: the next one's accounting has no predecessor to be compared with.
     pub(super) resync: bool,
@@ -42,6 +44,7 @@ impl Epoch {
             dirty: false,
             link: None,
             away_since: now,
+            last_seen: None,
             fresh_link: false,
             resync: false,
             buried,
@@ -87,7 +90,7 @@ impl Epoch {
     }
 
     /// Takes the last word of a core that will never speak again.
-    pub(super) fn die(&mut self, remains: &Remains, now: Instant) {
+    pub(super) fn die(&mut self, remains: &Remains, last_seen: SystemTime, now: Instant) {
         let slots = self.row.tally.slots_mut();
         let mut raise = |first: usize, values: &[u64]| {
             for (slot, value) in slots[first..].iter_mut().zip(values) {
@@ -102,8 +105,19 @@ impl Epoch {
         if unexplained && !self.row.lost {
             // It died while nobody was connected.
             self.away_since = now;
+            self.last_seen = Some(last_seen);
         }
         self.row.lost = unexplained;
+    }
+
+    /// Notes that its loss is a crash; none if it is none, or was noted before.
+    pub(super) fn crash(&mut self, epoch: u64) -> Option<Crash> {
+        if !self.row.lost || !self.row.serving || self.row.crashed {
+            return None;
+        }
+        (self.row.crashed, self.dirty) = (true, true);
+        let known = self.row.sequence > 0;
+        Some(Crash { epoch, core: self.info.clone(), known, last_seen: self.last_seen })
     }
 
     /// Records that were neither taken nor dropped when the epoch ends are gone.

@@ -56,6 +56,15 @@ fn take(ledger: &mut Ledger, link: &Link, batch: &v1::Batch) -> Result<Taken, Re
     ledger.take(link, batch.sequence, admit::check(batch))
 }
 
+fn bury(ledger: &mut Ledger, remains: &Remains, now: Instant) -> Burial {
+    ledger.bury(remains, last_seen(), now)
+}
+
+/// When every dead core was seen last.
+fn last_seen() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1)
+}
+
 fn commit(ledger: &mut Ledger) {
     if let Some(changes) = ledger.changes() {
         ledger.committed(changes);
@@ -190,7 +199,7 @@ fn a_serving_core_that_stays_away_has_crashed_once() {
     ledger.lost(&link, true, now);
     assert!(ledger.tick(now + Duration::from_millis(4900)).is_empty());
     let crashes = ledger.tick(now + CRASH_AFTER);
-    assert_eq!(crashes, [Crash { epoch: 1, core: Some(serving()) }]);
+    assert_eq!(crashes, [Crash { epoch: 1, core: Some(serving()), known: true, last_seen: None }]);
     assert!(ledger.tick(now + CRASH_AFTER * 2).is_empty());
     ledger.connect(2, serving(), now + CRASH_AFTER * 2).unwrap();
     commit(&mut ledger);
@@ -215,7 +224,7 @@ fn a_loss_is_remembered_over_a_restart_of_the_sidecar() {
     let changes = ledger.changes().unwrap();
     let rows = changes.writes.rows.into_iter().collect();
     let mut restored = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
-    assert_eq!(restored.tick(now + CRASH_AFTER), [Crash { epoch: 1, core: None }]);
+    assert_eq!(restored.tick(now + CRASH_AFTER), [Crash { epoch: 1, core: None, known: false, last_seen: None }]);
 }
 
 #[test]
@@ -297,13 +306,7 @@ fn requests_in_flight_are_those_started_and_not_finished() {
     let (mut ledger, now) = start();
     let link = ledger.connect(1, serving(), now).unwrap();
     let mut cells = vec![0u64; conexus_proto::facts::CELLS];
-    let mut emit = |fact: Fact| match fact.addition() {
-        Addition::Count { cell, amount } => cells[cell] += amount,
-        Addition::Duration { cell, bucket, nanos } => {
-            cells[cell] += nanos;
-            cells[bucket] += 1;
-        }
-    };
+    let mut emit = |fact: Fact| fact.addition().add_to(&mut cells);
     for _ in 0..5 {
         emit(Fact::RequestStarted { method: Method::Ping });
     }
@@ -339,13 +342,13 @@ fn a_killed_core_loses_nothing_that_it_counted_and_its_lost_records_are_told() {
     take(&mut ledger, &link, &batch(1, 2, 2, Some(5))).unwrap();
     commit(&mut ledger);
     let grave = remains(1, 9, 12);
-    assert_eq!(ledger.bury(&grave, now), Burial::Connected, "its stream is not known to have ended");
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Connected, "its stream is not known to have ended");
     ledger.lost(&link, true, now);
-    assert_eq!(ledger.bury(&grave, now), Burial::Taken);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Taken);
     assert_eq!(ledger.visible()[cell()], 5, "not on disk yet");
     commit(&mut ledger);
     assert_eq!(ledger.visible()[cell()], 9);
-    assert_eq!(ledger.bury(&grave, now), Burial::Done);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Done);
     // Its crash is still told in its time, and then it is closed: nothing of it can come again.
     assert!(ledger.tick(now + Duration::from_secs(4)).is_empty());
     assert_eq!(ledger.tick(now + Duration::from_secs(5)).len(), 1);
@@ -356,23 +359,46 @@ fn a_killed_core_loses_nothing_that_it_counted_and_its_lost_records_are_told() {
     let visible = ledger.visible();
     assert_eq!((visible[cell()], visible[CRASHES]), (9, 1));
     assert_eq!((visible[EMITTED + 1], visible[SENT + 1], visible[lost]), (12, 2, 10), "emitted = received + dropped");
-    assert_eq!(ledger.bury(&grave, now), Burial::Done);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Done);
 }
 
 #[test]
-fn a_core_that_ended_by_itself_or_was_never_met_is_counted_and_is_no_crash() {
+fn a_core_that_ended_by_itself_or_does_not_serve_is_counted_and_is_no_crash() {
     let (mut ledger, now) = start();
     let link = ledger.connect(1, serving(), now).unwrap();
     take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
     ledger.lost(&link, true, now);
-    assert_eq!(ledger.bury(&Remains { ended: true, ..remains(1, 6, 0) }, now), Burial::Taken);
-    assert_eq!(ledger.bury(&remains(2, 100, 0), now), Burial::Taken);
+    assert_eq!(bury(&mut ledger, &Remains { ended: true, ..remains(1, 6, 0) }, now), Burial::Taken);
+    assert_eq!(bury(&mut ledger, &Remains { ended: true, ..remains(2, 10, 0) }, now), Burial::Taken);
+    assert_eq!(bury(&mut ledger, &Remains { serving: false, ..remains(3, 90, 0) }, now), Burial::Taken);
     for seconds in [0, 10] {
         assert!(ledger.tick(now + Duration::from_secs(seconds)).is_empty());
         commit(&mut ledger);
     }
     assert_eq!((ledger.visible()[cell()], ledger.visible()[CRASHES]), (106, 0));
     assert_eq!(ledger.cores(now).len(), 0);
+}
+
+#[test]
+fn a_core_that_no_sidecar_ever_met_is_a_crash_once_and_its_place_is_nobodys() {
+    let (mut ledger, now) = start();
+    let grave = remains(2, 100, 0);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Taken);
+    assert!(ledger.tick(now).is_empty(), "its cause may still be written down");
+    let crash = Crash { epoch: 2, core: None, known: false, last_seen: Some(last_seen()) };
+    assert_eq!(ledger.tick(now + CRASH_AFTER), [crash]);
+    let changes = ledger.changes().unwrap();
+    let Writes { base, ended, .. } = changes.writes.clone();
+    ledger.committed(changes);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Done);
+    // The file may still be there when the next sidecar starts.
+    let persisted = Persisted { base: base.unwrap(), ended: ended.into_iter().collect(), ..Persisted::default() };
+    let mut ledger = Ledger::restore(persisted, now);
+    assert_eq!(bury(&mut ledger, &grave, now), Burial::Done);
+    assert!(ledger.tick(now + CRASH_AFTER).is_empty());
+    ledger.connect(3, serving(), now).unwrap();
+    commit(&mut ledger);
+    assert_eq!((ledger.visible()[cell()], ledger.visible()[CRASHES], ledger.visible()[RESTARTS]), (100, 1, 0));
 }
 
 #[test]
@@ -384,7 +410,7 @@ fn a_core_that_died_while_the_sidecar_was_away_is_a_crash_of_now() {
     let rows = changes.writes.rows.iter().cloned().collect();
     let mut ledger = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
     let later = now + Duration::from_secs(60);
-    assert_eq!(ledger.bury(&remains(1, 8, 0), later), Burial::Taken);
+    assert_eq!(bury(&mut ledger, &remains(1, 8, 0), later), Burial::Taken);
     assert!(ledger.tick(later).is_empty());
     assert_eq!(ledger.tick(later + CRASH_AFTER).len(), 1);
 }
@@ -393,13 +419,15 @@ fn a_core_that_died_while_the_sidecar_was_away_is_a_crash_of_now() {
 fn a_sidecar_that_starts_again_among_many_dead_keeps_the_place_of_the_living() {
     let (mut ledger, now) = start();
     for epoch in 1..=LOST_MAX as u64 + 40 {
-        assert_eq!(ledger.bury(&remains(epoch * 2, 1, 0), now), Burial::Taken);
+        assert_eq!(bury(&mut ledger, &remains(epoch * 2, 1, 0), now), Burial::Taken);
     }
     let link = ledger.connect(1, serving(), now).unwrap();
     take(&mut ledger, &link, &batch(1, 0, 0, Some(5))).unwrap();
     let rows = ledger.changes().unwrap().writes.rows.into_iter().collect();
     let mut ledger = Ledger::restore(Persisted { rows, ..Persisted::default() }, now);
-    ledger.tick(now);
+    let early = ledger.tick(now);
+    assert_eq!(early.len(), 41, "those beyond the limit, told before their time rather than never");
     ledger.connect(1, serving(), now).expect("it has come back at once");
-    assert_eq!(ledger.cores(now).len(), 1, "the dead have nothing to wait for");
+    assert_eq!(early.len() + ledger.tick(now + CRASH_AFTER).len(), LOST_MAX + 40, "each has crashed once");
+    assert_eq!(ledger.cores(now).len(), 1, "the dead have nothing more to wait for");
 }

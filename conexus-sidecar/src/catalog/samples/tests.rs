@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use conexus_proto::facts::{Addition, ErrorType, Fact, Method, SearchType, Status};
+use conexus_proto::facts::{CELLS, ErrorType, Fact, Method, SearchType, Status};
 use conexus_proto::v1;
 
 use super::*;
@@ -13,44 +13,36 @@ fn moment(facts: &[Fact], gauges: &[(Gauge, f64)]) -> Moment {
     let (aggregate, committer, _) = Aggregate::open(dir.path()).unwrap();
     let info = CoreInfo { version: "9.8.7".into(), serving: true, ..CoreInfo::default() };
     let link = aggregate.connect(1, info).unwrap();
-    let mut cells = std::collections::BTreeMap::<usize, u64>::new();
-    for fact in facts {
-        match fact.addition() {
-            Addition::Count { cell, amount } => *cells.entry(cell).or_default() += amount,
-            Addition::Duration { cell, bucket, nanos } => {
-                *cells.entry(cell).or_default() += nanos;
-                *cells.entry(bucket).or_default() += 1;
-            }
-        }
-    }
+    let mut cells = vec![0; CELLS];
+    facts.iter().for_each(|fact| fact.addition().add_to(&mut cells));
+    let told = (0..CELLS).filter(|&cell| cells[cell] > 0);
     let snapshot = v1::Snapshot {
         unix_nanos: 1_000_000_000,
-        cells: cells.keys().map(|&cell| cell as u32).collect(),
-        values: cells.values().copied().collect(),
+        cells: told.clone().map(|cell| cell as u32).collect(),
+        values: told.map(|cell| cells[cell]).collect(),
         gauges: gauges.iter().map(|(gauge, _)| *gauge as u32).collect(),
         gauge_values: gauges.iter().map(|(_, value)| *value).collect(),
     };
     aggregate.take(&link, &v1::Batch { sequence: 1, snapshot: Some(snapshot), ..v1::Batch::default() }).unwrap();
     committer.stop();
-    Moment {
-        view: aggregate.view(),
-        own: OwnStats::default(),
-        exporters: ExporterStates::default(),
-        go_compat: true,
-        now: SystemTime::UNIX_EPOCH + Duration::from_secs(3),
-    }
+    seen(&aggregate, 3)
 }
 
 fn empty() -> Moment {
     let dir = tempfile::tempdir().unwrap();
     let (aggregate, committer, _) = Aggregate::open(dir.path()).unwrap();
     committer.stop();
+    seen(&aggregate, 0)
+}
+
+/// What is to be seen of it at a second since 1970.
+fn seen(aggregate: &Aggregate, second: u64) -> Moment {
     Moment {
         view: aggregate.view(),
         own: OwnStats::default(),
         exporters: ExporterStates::default(),
         go_compat: true,
-        now: SystemTime::UNIX_EPOCH,
+        now: SystemTime::UNIX_EPOCH + Duration::from_secs(second),
     }
 }
 

@@ -64,10 +64,13 @@ impl Sessions {
             }
             Life::Connected(_) => None,
             Life::Ended => self.open.remove(&epoch).map(|session| update(&session, false, SessionStatus::Exited)),
-            Life::Crashed => {
-                let session = self.open.remove(&epoch).unwrap_or(Session { started: at, errors: 0 });
+            Life::Crashed { known } => {
+                let open = self.open.remove(&epoch);
+                // One that no sidecar has met begins and ends at once.
+                let begins = open.is_none() && !known;
+                let session = open.unwrap_or(Session { started: at, errors: 0 });
                 let session = Session { errors: session.errors.max(1), ..session };
-                Some(update(&session, false, SessionStatus::Crashed))
+                Some(update(&session, begins, SessionStatus::Crashed))
             }
         }
     }
@@ -134,8 +137,9 @@ mod tests {
     fn a_crash_ends_it_even_when_another_sidecar_began_it() {
         let (mut sessions, at) = (Sessions::default(), time_of(9_000_000_000));
         assert_eq!(sessions.life(1, &connected(true), at), None);
-        let crashed = sessions.life(1, &Life::Crashed, at).unwrap();
-        assert_eq!((crashed.errors, crashed.status), (1, SessionStatus::Crashed));
-        assert!(sessions.life(2, &Life::Crashed, at).is_some());
+        let crashed = sessions.life(1, &Life::Crashed { known: true }, at).unwrap();
+        assert_eq!((crashed.init, crashed.errors, crashed.status), (false, 1, SessionStatus::Crashed));
+        let mut init = |epoch, known| sessions.life(epoch, &Life::Crashed { known }, at).unwrap().init;
+        assert_eq!([(2, true), (3, false)].map(|(epoch, known)| init(epoch, known)), [false, true]);
     }
 }

@@ -131,7 +131,7 @@ fn a_life_is_told_as_a_session() {
     let start = CoreStart { serving: true, started_unix_nanos: 1_000_000_000, ..CoreStart::default() };
     setup.reporter.life(7, &Life::Connected(start));
     setup.offer(vec![error("tool", "a")]);
-    setup.reporter.life(7, &Life::Crashed);
+    setup.reporter.life(7, &Life::Crashed { known: true });
     let sent = setup.sent();
     let told: Vec<_> = sent.iter().map(|(kind, item)| (kind.as_str(), item["status"].as_str().unwrap())).collect();
     assert_eq!(told, [("session", "ok"), ("session", "ok"), ("session", "crashed")]);
@@ -145,7 +145,7 @@ fn what_sentry_does_not_want_for_now_is_dropped_and_counted() {
     let setup = start(1.0, 1.0);
     setup.gate.close_for_test("60:error:organization");
     setup.offer(vec![error("tool", "a"), error("tool", "b")]);
-    setup.reporter.life(7, &Life::Crashed);
+    setup.reporter.life(7, &Life::Crashed { known: true });
     assert_eq!(setup.sent().len(), 1, "sessions are not limited");
     let aggregate = setup.aggregate.clone();
     setup.committer.stop();

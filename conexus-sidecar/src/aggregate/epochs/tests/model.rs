@@ -163,7 +163,7 @@ impl World {
         let mut graves = std::mem::take(&mut self.graves);
         graves.retain(|grave| {
             let closed = self.ledger.ended.contains(&grave.epoch);
-            match self.ledger.bury(grave, self.now) {
+            match self.ledger.bury(grave, SystemTime::UNIX_EPOCH, self.now) {
                 Burial::Connected => true,
                 Burial::Taken => {
                     // One that stayed away too long was closed without its last word.
