@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use conexus_config::{LogFormat, LogLevel};
+use conexus_proto::line::push_time;
 use conexus_proto::v1;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -212,34 +213,16 @@ fn one_line(text: &str) -> String {
 
 /// A time as RFC 3339 in UTC with milliseconds.
 pub fn rfc3339(at: SystemTime) -> String {
-    let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}.{:03}Z", to_seconds(since), since.subsec_millis())
+    let micros = rfc3339_micros(at);
+    format!("{}Z", micros.strip_suffix("Z").map_or(&*micros, |text| &text[..text.len() - 3]))
 }
 
-/// The same with microseconds.
+/// The same with microseconds. A time before 1970 is 1970.
 pub fn rfc3339_micros(at: SystemTime) -> String {
     let since = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("{}.{:06}Z", to_seconds(since), since.subsec_micros())
-}
-
-fn to_seconds(since: Duration) -> String {
-    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days as i64);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
-}
-
-/// Year, month and day of the days since 1970: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+    let mut text = String::new();
+    push_time(&mut text, i64::try_from(since.as_nanos()).unwrap_or(i64::MAX));
+    text
 }
 
 #[cfg(test)]

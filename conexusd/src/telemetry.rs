@@ -228,7 +228,7 @@ impl Telemetry {
 pub fn log_line(format: LogFormat, level: Level, target: &str, message: &str) -> String {
     let mut text = String::new();
     let message = scrubbed(message);
-    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level, target, &message).end(None);
+    line::LineWriter::begin(&mut text, format, mirror::unix_nanos_now(), level.as_str(), target, &message).end(None);
     text
 }
 

@@ -5,6 +5,7 @@
 //! slots      how a core's counts lie in the memory that its sidecar reads when the core is dead
 //! v1         the channel's messages, generated from telemetry.proto
 //! codec      how messages go through gRPC that are encoded already, or may be unreadable
+//! line       how a log line looks
 //! scrub      what is a secret, and is shown nowhere
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 pub mod facts;
 pub mod codec;
+pub mod line;
 pub mod scrub;
 pub mod slots;
 

@@ -7,6 +7,8 @@
 //! One span with two attributes so takes 3 cells, 192 bytes; a fixed record with room for eight attributes would take 400.
 //! Text that is not part of the program loses its secrets on the way in, before it is cut.
 
+/// A value as the drain reads it.
+pub(crate) use conexus_proto::line::ValueRef;
 use conexus_proto::scrub::with_scrubbed;
 
 use super::clock::Tick;
@@ -211,15 +213,6 @@ fn push_text(cells: &mut Vec<Cell>, text: &str) {
         bytes[..part.len()].copy_from_slice(part);
         cells.push(Cell::Text(bytes));
     }
-}
-
-/// A value as the drain reads it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum ValueRef<'a> {
-    Text(&'a str),
-    Integer(i64),
-    Number(f64),
-    Flag(bool),
 }
 
 /// The value of the attribute whose cell is `cells[at]`; long text is put together in `scratch`.

@@ -1,96 +1,12 @@
-//! Lines: how does a log line look to a person or a program that reads stderr?
-//!
-//! JSON: `timestamp`, `level`, `message`, `target`, the fields, then `trace_id` and `span_id` inside a trace. A field that
-//! would repeat one of those keys gets `field.` before its name, so a line never has a key twice.
+//! Lines: what stands in the log line that conexusd writes to stderr?
 
-use std::fmt::Write as _;
+pub(crate) use conexus_proto::line::LineWriter;
+pub use conexus_proto::line::LogFormat;
 
-use super::cell::{Cell, Level, ValueRef, text_after, value_at};
+use std::fmt::Display;
+
+use super::cell::{Cell, text_after, value_at};
 use super::clock::Anchor;
-use super::ids::TraceId;
-
-/// How log lines are written to stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Writes one line, without its end.
-pub(crate) struct LineWriter<'a> {
-    out: &'a mut String,
-    format: LogFormat,
-}
-
-const RESERVED: [&str; 6] = ["timestamp", "level", "message", "target", "trace_id", "span_id"];
-
-impl<'a> LineWriter<'a> {
-    /// Begins a line.
-    pub(crate) fn begin(
-        out: &'a mut String,
-        format: LogFormat,
-        unix_nanos: i64,
-        level: Level,
-        target: &str,
-        message: &str,
-    ) -> Self {
-        match format {
-            LogFormat::Json => {
-                out.push_str("{\"timestamp\":\"");
-                push_time(out, unix_nanos);
-                let _ = write!(out, "\",\"level\":\"{}\",\"message\":", level.as_str());
-                push_json_text(out, message);
-                out.push_str(",\"target\":");
-                push_json_text(out, target);
-            }
-            LogFormat::Text => {
-                push_time(out, unix_nanos);
-                let _ = write!(out, " {:>5} {target}: ", level.as_str().to_ascii_uppercase());
-                push_one_line(out, message);
-            }
-        }
-        Self { out, format }
-    }
-
-    /// Adds a field.
-    pub(crate) fn field(&mut self, key: &str, value: ValueRef<'_>) {
-        match self.format {
-            LogFormat::Json => {
-                self.out.push(',');
-                if RESERVED.contains(&key) {
-                    push_json_text(self.out, &format!("field.{key}"));
-                } else {
-                    push_json_text(self.out, key);
-                }
-                self.out.push(':');
-                push_json_value(self.out, value);
-            }
-            LogFormat::Text => {
-                let _ = write!(self.out, " {key}=");
-                match value {
-                    ValueRef::Text(text) if plain(text) => self.out.push_str(text),
-                    value => push_json_value(self.out, value),
-                }
-            }
-        }
-    }
-
-    /// Ends a line, inside a trace or not.
-    pub(crate) fn end(self, trace: Option<(TraceId, u64)>) {
-        match (self.format, trace) {
-            (LogFormat::Json, Some((trace, span))) => {
-                let _ = write!(self.out, ",\"trace_id\":\"{trace}\",\"span_id\":\"{span:016x}\"}}");
-            }
-            (LogFormat::Json, None) => self.out.push('}'),
-            (LogFormat::Text, Some((trace, _))) => {
-                let _ = write!(self.out, " trace_id={trace}");
-            }
-            (LogFormat::Text, None) => {}
-        }
-    }
-}
 
 /// Writes the log line whose header is `cells[0]`.
 pub(crate) fn write_log(out: &mut String, format: LogFormat, cells: &[Cell], anchor: &Anchor, scratch: &mut Vec<u8>) {
@@ -101,132 +17,11 @@ pub(crate) fn write_log(out: &mut String, format: LogFormat, cells: &[Cell], anc
     });
     let message = message.map(|(at, length)| text_after(cells, at, length, scratch));
     let when = anchor.unix_nanos(*at);
-    let mut line = LineWriter::begin(out, format, when, *level, target, message.unwrap_or_default());
+    let mut line = LineWriter::begin(out, format, when, level.as_str(), target, message.unwrap_or_default());
     for (at, cell) in cells.iter().enumerate() {
         if let Cell::Attribute { key, value, .. } = cell {
             line.field(key, value_at(cells, at, value, scratch));
         }
     }
-    line.end(trace.map(|trace| (trace, *span)));
-}
-
-fn plain(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
-}
-
-fn push_one_line(out: &mut String, text: &str) {
-    for c in text.chars() {
-        if c.is_control() {
-            out.extend(c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-}
-
-fn push_json_value(out: &mut String, value: ValueRef<'_>) {
-    let _ = match value {
-        ValueRef::Text(text) => {
-            push_json_text(out, text);
-            Ok(())
-        }
-        ValueRef::Integer(value) => write!(out, "{value}"),
-        // JSON has no infinities and no NaN.
-        ValueRef::Number(value) if value.is_finite() => write!(out, "{value}"),
-        ValueRef::Number(value) => write!(out, "\"{value}\""),
-        ValueRef::Flag(value) => write!(out, "{value}"),
-    };
-}
-
-fn push_json_text(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            // A terminal obeys C1 control characters too, and some readers split lines at U+2028 and U+2029.
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
-/// RFC 3339 in UTC with microseconds. The date follows Howard Hinnant's `civil_from_days`.
-fn push_time(out: &mut String, unix_nanos: i64) {
-    let (seconds, nanos) = (unix_nanos.div_euclid(1_000_000_000), unix_nanos.rem_euclid(1_000_000_000));
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_shifted + 2) / 5 + 1;
-    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let micros = nanos / 1_000;
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z");
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use serde_json::Value;
-
-    use super::*;
-
-    fn line(format: LogFormat, message: &str, key: &str, value: ValueRef<'_>) -> String {
-        let mut out = String::new();
-        let mut line = LineWriter::begin(&mut out, format, 1_700_000_000_123_456_789, Level::Warn, "a::b", message);
-        line.field(key, value);
-        line.end(None);
-        out
-    }
-
-    fn time(unix_nanos: i64) -> String {
-        let mut out = String::new();
-        push_time(&mut out, unix_nanos);
-        out
-    }
-
-    #[test]
-    fn times_are_told_as_rfc_3339() {
-        assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
-        assert_eq!(time(1_700_000_000_123_456_789), "2023-11-14T22:13:20.123456Z");
-        assert_eq!(time(951_782_399_999_999_999), "2000-02-28T23:59:59.999999Z");
-        assert_eq!(time(951_868_799_000_000_000), "2000-02-29T23:59:59.000000Z");
-        assert_eq!(time(4_107_542_400_000_000_000), "2100-03-01T00:00:00.000000Z");
-        assert_eq!(time(-1), "1969-12-31T23:59:59.999999Z");
-    }
-
-    #[test]
-    fn text_is_for_people() {
-        let text = line(LogFormat::Text, "two\nlines", "path", ValueRef::Text("a b"));
-        assert_eq!(text, "2023-11-14T22:13:20.123456Z  WARN a::b: two\\nlines path=\"a b\"");
-    }
-
-    #[test]
-    fn a_field_never_repeats_a_key_of_the_line() {
-        let text = line(LogFormat::Json, "m", "level", ValueRef::Number(f64::NAN));
-        let json: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&json["level"], &json["field.level"]), (&"warn".into(), &"NaN".into()));
-    }
-
-    proptest! {
-        #[test]
-        fn any_json_line_parses_and_keeps_its_text(message: String, key in "[a-z\"\\\\.]{1,8}", value: String) {
-            let text = line(LogFormat::Json, &message, &key, ValueRef::Text(&value));
-            prop_assert!(!text.contains('\n'));
-            let json: Value = serde_json::from_str(&text).unwrap();
-            prop_assert_eq!(&json["message"], &message);
-            prop_assert_eq!(&json[&key], &value);
-        }
-    }
+    line.end(trace.as_ref().map(|trace| (trace as &dyn Display, *span)));
 }

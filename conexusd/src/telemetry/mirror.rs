@@ -95,8 +95,14 @@ fn write_lines(format: LogFormat, queue: &Receiver<Item>, dropped: &AtomicU64, m
         if lost > 0 {
             let message = "stderr was full and log lines were dropped";
             let mut line = String::new();
-            let mut writer =
-                LineWriter::begin(&mut line, format, unix_nanos_now(), Level::Warn, "conexusd::telemetry", message);
+            let mut writer = LineWriter::begin(
+                &mut line,
+                format,
+                unix_nanos_now(),
+                Level::Warn.as_str(),
+                "conexusd::telemetry",
+                message,
+            );
             writer.field("dropped", ValueRef::Integer(lost as i64));
             writer.end(None);
             line.push('\n');

@@ -67,10 +67,11 @@ fn panic_line(
     let mut out = String::new();
     let text = scrubbed(message);
     let text = format!("panicked: {text}");
-    let mut line = LineWriter::begin(&mut out, format, unix_nanos_now(), Level::Error, "conexusd::panic", &text);
+    let mut line =
+        LineWriter::begin(&mut out, format, unix_nanos_now(), Level::Error.as_str(), "conexusd::panic", &text);
     line.field("error", ValueRef::Text("panic"));
     line.field("location", ValueRef::Text(place));
     line.field("thread", ValueRef::Text(thread));
-    line.end(trace);
+    line.end(trace.as_ref().map(|(trace, span)| (trace as _, *span)));
     out
 }

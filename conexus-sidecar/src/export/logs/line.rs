@@ -1,22 +1,16 @@
-//! Line: how does a core's log line look in a file?
-//!
-//! JSON: `timestamp`, `level`, `message`, `target`, the fields, then `trace_id` and `span_id` inside a trace; a field that
-//! would repeat one of those keys gets `field.` before its name. It is the line that conexusd writes to stderr.
+//! Line: how does a core's log line look in a file? As conexusd writes it to stderr, and no longer than a line may be.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::time::{Duration, SystemTime};
 
 use conexus_config::LogFormat;
+use conexus_proto::line::{self, LineWriter, ValueRef};
 use conexus_proto::v1::{self, Level, attribute};
-
-use crate::log::rfc3339_micros;
 
 /// The longest line, in bytes. A longer one loses its fields and the end of its message, and says so.
 pub(super) const LINE_BYTES_MAX: usize = 32 << 10;
 /// What is left of a message that is too long.
 const MESSAGE_BYTES_KEPT: usize = 4 << 10;
-
-const RESERVED: [&str; 6] = ["timestamp", "level", "message", "target", "trace_id", "span_id"];
 
 /// One line, with its end.
 pub(super) fn line(format: LogFormat, log: &v1::Log) -> String {
@@ -29,103 +23,32 @@ pub(super) fn line(format: LogFormat, log: &v1::Log) -> String {
 
 fn written(format: LogFormat, log: &v1::Log, message: &str, fields: &[v1::Attribute], cut_short: bool) -> String {
     let mut out = String::with_capacity(256);
-    let time = rfc3339_micros(time_of(log.unix_nanos));
-    match format {
-        LogFormat::Json => {
-            let _ = write!(out, "{{\"timestamp\":\"{time}\",\"level\":\"{}\",\"message\":", level_name(log.level()));
-            push_text(&mut out, message);
-            out.push_str(",\"target\":");
-            push_text(&mut out, &log.target);
-        }
-        LogFormat::Text => {
-            let level = level_name(log.level()).to_ascii_uppercase();
-            let _ = write!(out, "{time} {level:>5} {}: ", log.target);
-            message.chars().for_each(|c| push_visible(&mut out, c));
-        }
-    }
+    let format = match format {
+        LogFormat::Json => line::LogFormat::Json,
+        LogFormat::Text => line::LogFormat::Text,
+    };
+    let level = level_name(log.level());
+    let mut line = LineWriter::begin(&mut out, format, log.unix_nanos.max(0), level, &log.target, message);
     for field in fields {
-        push_field(&mut out, format, field);
+        let Some(value) = &field.value else { continue };
+        line.field(&field.key, value_of(value));
     }
     if cut_short {
-        let truncated = v1::Attribute { key: "truncated".into(), value: Some(attribute::Value::Flag(true)) };
-        push_field(&mut out, format, &truncated);
+        line.field("truncated", ValueRef::Flag(true));
     }
-    if !log.trace_id.is_empty() {
-        let trace = hex(&log.trace_id);
-        let _ = match format {
-            LogFormat::Json => write!(out, ",\"trace_id\":\"{trace}\",\"span_id\":\"{:016x}\"", log.span_id),
-            LogFormat::Text => write!(out, " trace_id={trace}"),
-        };
-    }
-    out.push_str(if format == LogFormat::Json { "}\n" } else { "\n" });
+    let trace = hex(&log.trace_id);
+    line.end((!trace.is_empty()).then_some((&trace as &dyn Display, log.span_id)));
+    out.push('\n');
     out
 }
 
-fn push_field(out: &mut String, format: LogFormat, field: &v1::Attribute) {
-    let Some(value) = &field.value else { return };
-    match format {
-        LogFormat::Json => {
-            out.push(',');
-            if RESERVED.contains(&field.key.as_str()) {
-                push_text(out, &format!("field.{}", field.key));
-            } else {
-                push_text(out, &field.key);
-            }
-            out.push(':');
-            push_value(out, value);
-        }
-        LogFormat::Text => {
-            let _ = write!(out, " {}=", field.key);
-            match value {
-                attribute::Value::Text(text) if is_plain(text) => out.push_str(text),
-                value => push_value(out, value),
-            }
-        }
+fn value_of(value: &attribute::Value) -> ValueRef<'_> {
+    match value {
+        attribute::Value::Text(text) => ValueRef::Text(text),
+        attribute::Value::Integer(value) => ValueRef::Integer(*value),
+        attribute::Value::Number(value) => ValueRef::Number(*value),
+        attribute::Value::Flag(value) => ValueRef::Flag(*value),
     }
-}
-
-fn push_value(out: &mut String, value: &attribute::Value) {
-    let _ = match value {
-        attribute::Value::Text(text) => {
-            push_text(out, text);
-            Ok(())
-        }
-        attribute::Value::Integer(value) => write!(out, "{value}"),
-        // JSON has no infinities and no NaN.
-        attribute::Value::Number(value) if value.is_finite() => write!(out, "{value}"),
-        attribute::Value::Number(value) => write!(out, "\"{value}\""),
-        attribute::Value::Flag(value) => write!(out, "{value}"),
-    };
-}
-
-/// A JSON string. What a terminal would obey (C1 controls) and what some readers take for the end of a line (U+2028, U+2029)
-/// is escaped like the control characters that JSON forbids.
-fn push_text(out: &mut String, text: &str) {
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                let _ = write!(out, "\\u{:04x}", c as u32);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-}
-
-fn push_visible(out: &mut String, c: char) {
-    match c {
-        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => out.extend(c.escape_default()),
-        c => out.push(c),
-    }
-}
-
-fn is_plain(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '=')
 }
 
 fn level_name(level: Level) -> &'static str {
