@@ -1,8 +1,9 @@
 # Two images: `conexus` (conexusd) and `conexus-sidecar`.
 #
-#   docker build --target conexus -t conexus:0.1.0 .
-#   docker build --target conexus-sidecar -t conexus-sidecar:0.1.0 .
+#   docker build --target conexus -t conexus:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#   docker build --target conexus-sidecar -t conexus-sidecar:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
 #
+# Both share one build. It needs BuildKit, which keeps crates and what was made of them for the next one.
 # Both run as user 65532, need no shell and no writable root: what they write is below the volumes. To build them from
 # programs made elsewhere, give an image with both and their .dwp files in /out: --build-arg BINARIES=that-image.
 ARG BUILD_IMAGE=rust:1.95.0-bookworm
@@ -13,9 +14,12 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
 ARG REVISION=
+# Cargo goes by the age of files: those of this checkout may be older than what another one left in the cache.
 # What tells functions, files and lines is compressed and kept, in the programs and in the .dwp files beside them: error reports need it.
-RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target,sharing=locked \
-    CONEXUS_BUILD_COMMIT="$REVISION" CONEXUS_BUILD_RUSTC="$(rustc --version)" \
+RUN --mount=type=cache,id=conexus-crates,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,id=conexus-target,target=/src/target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+ && CONEXUS_BUILD_COMMIT="$REVISION" CONEXUS_BUILD_RUSTC="$(rustc --version)" \
       cargo build --release --locked --bin conexusd --bin conexus-sidecar \
  && mkdir -p /out/empty \
  && for program in conexusd conexusd.dwp conexus-sidecar conexus-sidecar.dwp; do \

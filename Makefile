@@ -25,9 +25,9 @@ test-render: backends ## draw the dashboards with Grafana's front-end libraries 
 	cargo build --release --locked --workspace --bins
 	tests/render/run.sh
 
-test-stack: ## build the images, run the compose stack and the Helm chart's pod on a container engine of their own (root or sudo)
-	cargo build --release --locked --workspace --bins
-	tests/stack/run.sh
+test-stack: ## build the images, run the compose stack and the Helm chart's pod on a container engine of their own (root or sudo; FROM_SOURCE=1: build in containers too)
+	$(if $(FROM_SOURCE),,cargo build --release --locked --workspace --bins)
+	FROM_SOURCE=$(FROM_SOURCE) tests/stack/run.sh
 
 lint: ## formatting and clippy (the checks of the tree itself are among the tests)
 	cargo fmt --all --check

@@ -47,7 +47,8 @@ Every setting is a key of the configuration file, a CONEXUS_* variable, or --set
 
 /// Gives AI coding agents the right piece of a codebase, over the Model Context Protocol.
 #[derive(Debug, Parser)]
-#[command(name = "conexusd", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(name = "conexusd", version, long_version = env!("CONEXUS_BUILD_VERSION"), about, after_help = EXAMPLES)]
+#[command(disable_help_subcommand = true)]
 pub struct Cli {
     /// What holds for every command.
     #[command(flatten)]
@@ -212,6 +213,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_version_is_followed_by_what_it_was_made_with() {
+        let shown = Cli::command().render_long_version();
+        assert!(shown.starts_with(concat!("conexusd ", env!("CARGO_PKG_VERSION"), " (")), "{shown}");
+        assert!(shown.trim_end().ends_with(concat!(env!("CONEXUS_BUILD_RUSTC"), ")")), "{shown}");
     }
 
     #[test]

@@ -15,6 +15,8 @@ from pathlib import Path
 from check import HARDENED, ROOT, ask, blocks, check, documented, end, eventually, get, health, indexed, process, prometheus, project, run, search, total
 
 FILE = "docker-compose.observability.yml"
+# Set: the images are built by compose, in the checkout that source.py made.
+FROM_SOURCE = os.environ.get("FROM_SOURCE")
 SERVICES = ["conexus", "conexus-sidecar", "conexus-prometheus", "conexus-alertmanager", "conexus-grafana", "conexus-jaeger"]
 PORTS = {"conexus": {8080}, "conexus-sidecar": {9091}, "conexus-prometheus": {9090}, "conexus-alertmanager": {9093}, "conexus-grafana": {3000}, "conexus-jaeger": {16686, 4318}}
 SHORTER = {
@@ -35,14 +37,17 @@ def compose(*arguments, **more):
 def laid_out(folder: Path) -> Path:
     """The files that a user has, with an .env made as .env.example says."""
     home = folder / "stack"
-    shutil.copytree(ROOT / "observability", home / "observability")
+    if FROM_SOURCE:
+        shutil.copytree(folder / "checkout", home)
+    else:
+        shutil.copytree(ROOT / "observability", home / "observability")
+        shutil.copy(ROOT / FILE, home / FILE)
     for name, replacements in SHORTER.items():
         text = (home / "observability" / name).read_text()
         for old, new in replacements:
             assert old in text, (name, old)
             text = text.replace(old, new)
         (home / "observability" / name).write_text(text)
-    shutil.copy(ROOT / FILE, home / FILE)
     (home / "code").mkdir()
     project(home / "code")
     example = (ROOT / ".env.example").read_text()
@@ -69,6 +74,19 @@ def the_file() -> None:
     check("conexus waits for the sidecar's start, not for its health", services["conexus"]["depends_on"]["conexus-sidecar"]["condition"] == "service_started")
     tracing = {name: services[name]["environment"]["CONEXUS_TRACING_ENDPOINT"] for name in SERVICES[:2]}
     check("both are told where traces go", set(tracing.values()) == {"http://conexus-jaeger:4318"}, tracing)
+
+
+def built() -> None:
+    """The command that builds. It finds all of it in the builder's cache: nothing is compiled a second time."""
+    layers = ["docker", "image", "inspect", "--format", "{{.RootFS.Layers}}", *(f"{name}:0.1.0" for name in SERVICES[:2])]
+    before = run(*layers).stdout
+    [(place, text)] = blocks("sh compose")
+    began = time.monotonic()
+    done = run("bash", "-euo", "pipefail", "-c", text, may_fail=True)
+    check(f"{place} builds the images ({time.monotonic() - began:.0f} s)", done.returncode == 0, done.stderr[-3000:])
+    check("they are those that docker built", run(*layers).stdout == before, before)
+    labels = run("docker", "image", "inspect", "--format", '{{index .Config.Labels "org.opencontainers.image.revision"}}', *(f"{name}:0.1.0" for name in SERVICES[:2])).stdout
+    check("they are labelled with the commit", set(labels.split()) == {run("git", "rev-parse", "HEAD").stdout.strip()}, labels)
 
 
 def up() -> None:
@@ -175,6 +193,8 @@ def main() -> None:
     home = laid_out(Path(sys.argv[1]))
     os.chdir(home)
     the_file()
+    if FROM_SOURCE:
+        built()
     up()
     used()
     # Something for every filter to find.

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Builds the images: stand-ins for those that would be pulled, then ours from the Dockerfile.
 #
-# usage: tests/stack/images.sh FOLDER_OF_PROGRAMS      (DOCKER_HOST and DOCKER_CONFIG say where)
+# usage: tests/stack/images.sh [FOLDER_OF_PROGRAMS]      (DOCKER_HOST and DOCKER_CONFIG say where)
 #
 # Nothing is pulled. A stand-in has the upstream image's name, user, paths and health-check program, and Debian's build of
-# what is in it. Ours are the real Dockerfile, with programs built outside instead of its first stage.
+# what is in it. Ours are the real Dockerfile, with programs built outside instead of its first stage. Without a folder only
+# stand-ins are made, that of the first stage too: source.py then builds ours.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-programs=$(realpath "$1")
+programs=${1:+$(realpath "$1")}
 tools=${CARGO_TARGET_DIR:-$PWD/target}/test-tools/stack
 debs=$tools/debs
 work=$(mktemp -d "${TMPDIR:-/tmp}/conexus-images.XXXXXX")
@@ -76,6 +77,23 @@ unpack "$git" libc6 busybox-static git libpcre2-8-0 zlib1g
 shell "$git"
 for tool in sleep mkdir ls cat rm test id; do ln -sf busybox "$git/bin/$tool"; done
 import "$git" "$(sed -nE 's|^ +image: (alpine/git:.*)|\1|p' helm/conexus/values.yaml)" 'ENTRYPOINT ["git"]' 'ENV PATH=/bin:/usr/bin'
+
+if [ -z "$programs" ]; then
+  # Debian with a compiler, and this machine's Rust where the official image has it.
+  name=$(sed -n 's/^ARG BUILD_IMAGE=//p' Dockerfile)
+  version=${name#rust:}
+  version=${version%%-*}
+  [[ "$(rustc --version)" == "rustc $version "* ]] || { echo "error: $name is asked for, but here is $(rustc --version)" >&2; exit 1; }
+  docker import "$tools/build-root.tar" conexus-build-root > /dev/null
+  rust=/usr/local/rustup/toolchains/$version
+  printf '%s\n' 'FROM conexus-build-root' "COPY bin/cargo bin/rustc $rust/bin/" "COPY lib $rust/lib" \
+    "RUN mkdir -p /usr/local/cargo/bin && ln -s $rust/bin/cargo $rust/bin/rustc /usr/local/cargo/bin/" \
+    "ENV RUSTUP_HOME=/usr/local/rustup CARGO_HOME=/usr/local/cargo RUST_VERSION=$version" \
+    'ENV PATH=/usr/local/cargo/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' > "$work/Dockerfile"
+  docker buildx build --quiet --network none --file "$work/Dockerfile" --tag "$name" "$(rustc --print sysroot)" > /dev/null
+  echo "  $name"
+  exit
+fi
 
 echo "Ours:"
 made=$work/programs

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test-stack` runs on: a container engine with compose and BuildKit, podman, and the Debian packages
-# that its stand-ins for upstream images are made of. What is there already is kept. Only apt needs root or sudo.
+# that its stand-ins for upstream images are made of. With FROM_SOURCE=1 also the root of the image that programs are built
+# in, and what gives the engine a way out to the crates. What is there already is kept. Only apt and debootstrap need root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,6 +15,11 @@ need catatonit catatonit
 need ip iproute2
 need git git
 need make make
+if [ -n "${FROM_SOURCE:-}" ]; then
+  need debootstrap debootstrap
+  need slirp4netns slirp4netns
+  need iptables iptables
+fi
 install_packages
 
 mkdir -p "$tools"
@@ -47,4 +53,19 @@ if [ "$(cat "$debs/complete" 2>/dev/null || true)" != "$wanted" ]; then
   # shellcheck disable=SC2086
   (cd "$debs" && apt-get -o APT::Sandbox::User=root download -qq $wanted)
   echo "$wanted" > "$debs/complete"
+fi
+
+# What rust:*-bookworm has besides Rust, as far as a build of ours needs it.
+root=$tools/build-root.tar
+if [ -n "${FROM_SOURCE:-}" ] && [ ! -e "$root" ]; then
+  echo "A Debian 12 root to build in (debootstrap)"
+  made=$(mktemp -d "${TMPDIR:-/tmp}/conexus-root.XXXXXX")
+  debootstrap --variant=minbase --include=build-essential,ca-certificates,git,pkg-config bookworm "$made" http://deb.debian.org/debian > "$tools/debootstrap.log" \
+    || { tail -n 20 "$tools/debootstrap.log" >&2; exit 1; }
+  rm -rf "$made"/var/cache/apt/archives/*.deb "$made"/var/lib/apt/lists/*
+  # What this machine trusts is trusted inside too: crates may come past a proxy.
+  cp /etc/ssl/certs/ca-certificates.crt "$made/etc/ssl/certs/"
+  tar -C "$made" -c . > "$root.new"
+  rm -rf --one-file-system "$made"
+  mv "$root.new" "$root"
 fi
