@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use conexus_tests::home::Home;
+use conexus_tests::process::interruptible;
 use conexus_tests::stack::{Core, Sidecar};
 use conexus_tests::{eventually, python};
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ fn socket(home: &Home) -> String {
 
 /// grpcurl speaks the older reflection. It would send the socket's path as the name of the host, which HTTP/2 does not allow.
 fn grpcurl(home: &Home, body: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(python::tool("grpcurl"));
+    let mut command = interruptible(python::tool("grpcurl"));
     command.args(["-plaintext", "-unix", "-authority", "localhost", "-d", body, &socket(home)]);
     command.args(arguments).env("HOME", home.path());
     command
@@ -35,7 +36,7 @@ fn grpcurl(home: &Home, body: &str, arguments: &[&str]) -> Command {
 
 /// buf speaks the newer one.
 fn buf(home: &Home, arguments: &[&str]) -> Command {
-    let mut command = Command::new(python::tool("buf"));
+    let mut command = interruptible(python::tool("buf"));
     command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "--unix-socket", &socket(home)]);
     command.args(arguments).env("HOME", home.path());
     command

@@ -4,14 +4,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use conexus_tests::home::Home;
-use conexus_tests::process::Process;
+use conexus_tests::process::{Process, interruptible};
 use conexus_tests::{build_folder, eventually, free_port, get, workspace};
 use rustix::process::Signal;
 
 use crate::tree;
 
 fn script(home: &Home, root: &std::path::Path, mcp: u16, metrics: u16) -> Command {
-    let mut command = Command::new(workspace().join("scripts/run.sh"));
+    let mut command = interruptible(workspace().join("scripts/run.sh"));
     // A user's shell, not this test's: cargo sets variables here on which build scripts depend, and would build again.
     command.env_clear().envs(home.environment());
     // Cargo and the toolchain are the caller's; everything that Conexus reads is the temporary user's.

@@ -1,5 +1,6 @@
 //! A process: a child whose standard error is kept line by line and can be waited for.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,6 +120,14 @@ impl Drop for Process {
 /// The lines, also after a reader panicked: a destructor that panics because another panic came first ends the whole run.
 fn lock(lines: &Mutex<Vec<String>>) -> MutexGuard<'_, Vec<String>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A program that Ctrl-C ends also where this test's own does not heed it, as that of a background job: what is ignored is
+/// inherited, and a shell could not even trap it.
+pub fn interruptible(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(program);
+    command
 }
 
 #[cfg(test)]
