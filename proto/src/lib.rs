@@ -11,8 +11,8 @@
 //!
 //! No metric name stands here: the sidecar's catalogue gives names to facts.
 
-pub mod facts;
 pub mod codec;
+pub mod facts;
 pub mod line;
 pub mod scrub;
 pub mod slots;

@@ -15,6 +15,7 @@ use super::language::Language;
 use super::lexical::Fields;
 use super::segment::{FileColumns, hash32, name_hash};
 use super::store::Store;
+use super::store::record::ContentKey;
 use super::vectors::{self, Query};
 
 /// A file of one snapshot. Numbers are dense from 0 and mean nothing in another snapshot.
@@ -392,25 +393,45 @@ impl Snapshot {
         piece.part.segment.terms(row)
     }
 
+    /// The chunk that holds a line, from 1; none beyond the end. A file's chunks follow each other without a gap.
+    pub fn chunk_at(&self, file: FileRow, line: u32) -> Option<ChunkRow> {
+        let view = self.file(file);
+        let end = view.first_chunk.0 + view.chunks;
+        let (mut low, mut high) = (view.first_chunk.0, end);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.chunk(ChunkRow(middle)).end_line < line {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        (line > 0 && low < end).then_some(ChunkRow(low))
+    }
+
     /// The text of a file as it was indexed. An error if it was changed long ago and the snapshot is old.
     pub fn file_text(&self, file: FileRow) -> Result<String, IndexError> {
-        let (piece, row) = self.piece_of_file(file);
-        let columns = piece.part.segment.file(row);
-        self.store.text(&columns.content)?.ok_or_else(|| gone(columns.path))
+        self.stored(file, Store::text)
     }
 
     /// The same, not looked at: for readers of a small part of it.
     pub fn file_bytes(&self, file: FileRow) -> Result<Vec<u8>, IndexError> {
-        let (piece, row) = self.piece_of_file(file);
-        let columns = piece.part.segment.file(row);
-        self.store.text_bytes(&columns.content)?.ok_or_else(|| gone(columns.path))
+        self.stored(file, Store::text_bytes)
     }
 
     /// What was parsed from a file: chunks with their signatures, definitions, imports.
     pub fn file_parsed(&self, file: FileRow) -> Result<ParsedFile, IndexError> {
+        self.stored(file, Store::parsed)
+    }
+
+    fn stored<T>(
+        &self,
+        file: FileRow,
+        read: fn(&Store, &ContentKey) -> Result<Option<T>, IndexError>,
+    ) -> Result<T, IndexError> {
         let (piece, row) = self.piece_of_file(file);
         let columns = piece.part.segment.file(row);
-        self.store.parsed(&columns.content)?.ok_or_else(|| gone(columns.path))
+        read(&self.store, &columns.content)?.ok_or_else(|| gone(columns.path))
     }
 
     fn piece_of_file(&self, file: FileRow) -> (&Piece, u32) {

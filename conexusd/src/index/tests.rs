@@ -205,6 +205,7 @@ fn dump_file(snapshot: &Snapshot, file: FileRow) -> String {
         let row = super::snapshot::ChunkRow(row);
         let chunk = snapshot.chunk(row);
         assert_eq!(chunk.file, file);
+        assert_eq!([chunk.start_line, chunk.end_line].map(|line| snapshot.chunk_at(file, line)), [Some(row); 2]);
         text.push_str(&format!(
             "chunk {}-{} {}-{} {:?} {:?} {:?} {:?}\n",
             chunk.start_line,

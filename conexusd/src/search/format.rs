@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ops::Range;
 
 use super::SearchResult;
 use super::rank::{Ranked, enclosing_definition};
 use crate::index::IndexError;
 use crate::index::chunk::Kind;
-use crate::index::snapshot::{ChunkRow, FileRow, Snapshot};
+use crate::index::snapshot::{FileRow, Snapshot};
 
 /// Bytes that are taken for one token: what common tokenizers make of code, on the careful side.
 pub const BYTES_PER_TOKEN: usize = 4;
@@ -105,36 +104,22 @@ fn whole_lines(text: &str, bytes: usize) -> &str {
 /// A file's text, of which only what is shown is looked at.
 #[derive(Debug)]
 struct FileText {
+    file: FileRow,
     bytes: Vec<u8>,
-    chunks: Range<u32>,
 }
 
 impl FileText {
     fn of(snapshot: &Snapshot, file: FileRow) -> Result<Self, IndexError> {
-        let view = snapshot.file(file);
-        let chunks = view.first_chunk.0..view.first_chunk.0 + view.chunks;
-        Ok(Self { bytes: snapshot.file_bytes(file)?, chunks })
+        Ok(Self { file, bytes: snapshot.file_bytes(file)? })
     }
 
     /// Lines from 1, both inclusive, without the last one's newline. Lines beyond the end are empty.
     fn lines(&self, snapshot: &Snapshot, first: u32, last: u32) -> Cow<'_, str> {
         let first = first.max(1);
-        let (line, byte) = self.chunk_before(snapshot, first);
+        let chunk = snapshot.chunk_at(self.file, first).map(|row| snapshot.chunk(row));
+        // Counted from there, not from the beginning.
+        let (line, byte) = chunk.map_or((1, 0), |chunk| (chunk.start_line, chunk.start_byte as usize));
         lines_from(&self.bytes[byte.min(self.bytes.len())..], first - line, last.saturating_sub(line))
-    }
-
-    /// The first line and byte of the chunk that holds a line: lines are counted from there.
-    fn chunk_before(&self, snapshot: &Snapshot, line: u32) -> (u32, usize) {
-        let (mut low, mut high) = (self.chunks.start, self.chunks.end);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if snapshot.chunk(ChunkRow(middle)).start_line <= line { low = middle + 1 } else { high = middle }
-        }
-        if low == self.chunks.start {
-            return (1, 0);
-        }
-        let chunk = snapshot.chunk(ChunkRow(low - 1));
-        (chunk.start_line, chunk.start_byte as usize)
     }
 }
 

@@ -1,9 +1,8 @@
 //! Ranking: what the lanes found in, one order out.
 //!
 //! Files are ranked, each shown by its best chunk: a linear model over the fused lanes and other evidence of the whole file
-//! gives the order. Definitions of the very symbol
-//! asked for, files at the very path asked for, and files that hold the very words of an error message come before
-//! everything else.
+//! gives the order. Definitions of the very symbol asked for, files at the very path asked for, and files that hold the
+//! very words of an error message come before everything else.
 
 mod candidates;
 mod features;

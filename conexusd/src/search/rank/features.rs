@@ -169,11 +169,8 @@ fn file_bm25(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWo
 fn symbol_words(evidence: &Evidence<'_>, candidate: &Candidate, words: &mut QueryWords) -> f32 {
     let view = evidence.snapshot.file(candidate.file);
     let first = view.first_chunk.0;
-    words.coverage(&mut |emit| {
-        for row in first..first + view.chunks.min(SYMBOL_CHUNKS_MAX) {
-            split_words(evidence.snapshot.chunk(ChunkRow(row)).symbol, emit);
-        }
-    })
+    let rows = first..first + view.chunks.min(SYMBOL_CHUNKS_MAX);
+    words.coverage(rows.map(|row| evidence.snapshot.chunk(ChunkRow(row)).symbol))
 }
 
 /// The query's words and a memory of which words of names are among them.
@@ -184,9 +181,6 @@ struct QueryWords {
     total: f32,
     memory: FxHashMap<String, Option<usize>>,
 }
-
-/// What calls back with each of its terms.
-type Source<'a> = &'a mut dyn FnMut(&mut dyn FnMut(&str));
 
 impl QueryWords {
     fn of(evidence: &Evidence<'_>) -> Self {
@@ -231,14 +225,16 @@ impl QueryWords {
         if held == 0 { 0.0 } else { held as f32 / (count - neutral) as f32 }
     }
 
-    /// The share of the query's words, by idf, that `source` emits.
-    fn coverage(&mut self, source: Source<'_>) -> f32 {
+    /// The share of the query's words, by idf, that are in these names.
+    fn coverage<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> f32 {
         let mut seen = vec![false; self.weights.len()];
-        source(&mut |word| {
-            if let Some(place) = self.place_of(word) {
-                seen[place] = true;
-            }
-        });
+        for name in names {
+            split_words(name, &mut |word| {
+                if let Some(place) = self.place_of(word) {
+                    seen[place] = true;
+                }
+            });
+        }
         let covered: f32 = seen.iter().zip(&self.weights).filter(|(seen, _)| **seen).map(|(_, weight)| weight).sum();
         if self.total > 0.0 { covered / self.total } else { 0.0 }
     }

@@ -52,7 +52,8 @@ pub(super) fn find(evidence: &Evidence<'_>, files: impl Iterator<Item = FileRow>
         let found = passages.iter().filter_map(|passage| passage.in_text(text));
         let (share, line) = found.max_by(|a, b| a.0.total_cmp(&b.0))?;
         let tier = TIER_PASSAGE + (share * STEPS) as u16;
-        Some((file, Place { chunk: chunk_at(evidence, file, line), tier }))
+        let chunk = evidence.snapshot.chunk_at(file, line).unwrap_or(evidence.snapshot.file(file).first_chunk);
+        Some((file, Place { chunk, tier }))
     };
     files.take(FILES_MAX).filter_map(place).collect()
 }
@@ -123,15 +124,6 @@ fn hash(word: &str) -> u64 {
     let mut hasher = FxHasher::default();
     word.chars().flat_map(char::to_lowercase).for_each(|c| hasher.write_u32(u32::from(c)));
     hasher.finish()
-}
-
-/// The smallest chunk with a line.
-fn chunk_at(evidence: &Evidence<'_>, file: FileRow, line: u32) -> ChunkRow {
-    let view = evidence.snapshot.file(file);
-    let lines = |row: ChunkRow| (evidence.snapshot.chunk(row).start_line, evidence.snapshot.chunk(row).end_line);
-    let rows = (view.first_chunk.0..view.first_chunk.0 + view.chunks).map(ChunkRow);
-    let holding = rows.filter(|&row| (lines(row).0..=lines(row).1).contains(&line));
-    holding.min_by_key(|&row| lines(row).1 - lines(row).0).unwrap_or(view.first_chunk)
 }
 
 #[cfg(test)]

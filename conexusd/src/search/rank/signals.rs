@@ -206,16 +206,10 @@ fn container_fit(snapshot: &Snapshot, symbol: &SymbolMention, hit: &DefinitionHi
     u16::from(path.split(['/', '.']).any(|part| part.eq_ignore_ascii_case(wanted)))
 }
 
-/// The smallest chunk of a file that holds the line of a mention; the first without a line.
+/// The chunk of a file that holds the line of a mention; the first without a line.
 fn chunk_at(snapshot: &Snapshot, mention: &PathMention, file: FileRow) -> ChunkRow {
-    let view = snapshot.file(file);
-    let rows = view.first_chunk.0..view.first_chunk.0 + view.chunks;
-    let lines = |row: ChunkRow| (snapshot.chunk(row).start_line, snapshot.chunk(row).end_line);
-    let at_line = mention.line.and_then(|line| {
-        let holding = rows.map(ChunkRow).filter(|&row| (lines(row).0..=lines(row).1).contains(&line));
-        holding.min_by_key(|&row| lines(row).1 - lines(row).0)
-    });
-    at_line.unwrap_or(view.first_chunk)
+    let at_line = mention.line.and_then(|line| snapshot.chunk_at(file, line));
+    at_line.unwrap_or(snapshot.file(file).first_chunk)
 }
 
 /// Files whose path ends like the one asked for, with the share of its components that agree. A path from a stack
