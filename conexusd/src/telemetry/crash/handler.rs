@@ -150,11 +150,15 @@ fn name_addresses() {
     const PROGRAM: &CStr = c"/proc/self/exe";
     let arguments: [*const c_char; 4] = [c"conexusd".as_ptr(), c"crash-symbols".as_ptr(), path, std::ptr::null()];
     let environment: [*const c_char; 1] = [std::ptr::null()];
+    // This thread waits until the child has closed what it inherited and is the other program: an inherited lock would
+    // keep whoever comes after this process from the index and the files of the telemetry.
+    const FLAGS: c_int = libc::CLONE_VFORK | libc::SIGCHLD;
     // SAFETY: the system call itself, not fork(): that would run the allocator's handlers, whose locks may be held. The
     // child has this thread only and does nothing but system calls on memory prepared here until it is another program.
     unsafe {
-        let child = libc::syscall(libc::SYS_clone, libc::SIGCHLD as usize, 0_usize, 0_usize, 0_usize, 0_usize) as c_int;
+        let child = libc::syscall(libc::SYS_clone, FLAGS as usize, 0_usize, 0_usize, 0_usize, 0_usize) as c_int;
         if child == 0 {
+            libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
             let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
             for standard in 0..3 {
                 libc::dup2(nothing, standard);
