@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
 
 use conexus_proto::v1::{self, attribute, record, tail_event};
 use serde_json::{Map, Value, json};
@@ -12,6 +11,7 @@ use super::style::{Style, printable};
 use super::{Failure, client};
 use crate::config::Options;
 use crate::debug::tail::KINDS;
+use crate::export::logs::{hex, time_of};
 use crate::log::rfc3339;
 
 /// Options of `tail`.
@@ -184,12 +184,8 @@ fn level(level: i32) -> &'static str {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn time(unix_nanos: i64) -> String {
-    rfc3339(SystemTime::UNIX_EPOCH + Duration::from_nanos(unix_nanos.max(0) as u64))
+    rfc3339(time_of(unix_nanos))
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::aggregate::tally::{EXPORT_FAILURES, EXPORTERS, SIDECAR_DROPPED};
 use crate::log::Levels;
 
 pub use files::Limits;
-pub(crate) use line::{cut, time_of};
+pub(crate) use line::{cut, hex, time_of};
 
 use files::{FileError, Files, Pending};
 

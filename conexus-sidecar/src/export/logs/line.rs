@@ -65,7 +65,8 @@ pub(crate) fn time_of(unix_nanos: i64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::try_from(unix_nanos).unwrap_or(0))
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Two digits a byte, lower case: how ids are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
