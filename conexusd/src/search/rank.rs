@@ -87,7 +87,8 @@ pub struct ScoredFile {
 pub fn rank(evidence: &Evidence<'_>) -> Vec<Ranked> {
     let (candidates, fused) = candidates::gather(evidence);
     let files = score(evidence, &candidates);
-    let distinct = if off(Signal::DistinctFiles) { 0 } else { DISTINCT_FILES };
+    let first = || files.iter().take_while(|file| file.tier > 0).count();
+    let distinct = if off(Signal::DistinctFiles) { first() } else { DISTINCT_FILES };
     order::arrange(evidence.snapshot, &files, &fused, distinct, RANKING_MAX)
 }
 
