@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test soak test-render test-stack lint fuzz loom bench bench-telemetry bench-isolation bench-retrieval bench-tokens train-retrieval gate-retrieval backends
+.PHONY: help run test soak test-render test-stack lint fuzz loom bench bench-telemetry bench-isolation bench-index bench-retrieval bench-tokens train-retrieval gate-retrieval backends
 
 help: ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,17 +39,20 @@ fuzz: ## what the processes read from each other, a minute a target (SECONDS_EAC
 loom: ## every order in which threads can count and hand over their tables
 	cargo test --release --locked --manifest-path tests/loom/Cargo.toml --target-dir target/loom
 
-bench: bench-telemetry bench-isolation bench-retrieval ## all benchmarks
+bench: bench-telemetry bench-isolation bench-index bench-retrieval ## all benchmarks
 
 bench-telemetry: ## what telemetry costs the thread that serves: a fact, a span, a request, and the same through the usual libraries in process
-	cargo bench --locked -p conexusd --bench telemetry -- --warm-up-time 1 --measurement-time 3
+	cargo bench --locked --manifest-path bench/speed/Cargo.toml --target-dir target --bench telemetry -- --warm-up-time 1 --measurement-time 3
 	cargo build --release --locked -p conexus-sidecar
-	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin bench-telemetry
-	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin throughput -- target/release/conexus-sidecar
+	cargo run --release --locked --manifest-path bench/speed/Cargo.toml --target-dir target --bin bench-telemetry
+	cargo run --release --locked --manifest-path bench/speed/Cargo.toml --target-dir target --bin throughput -- target/release/conexus-sidecar
 
 bench-isolation: ## whether a broken sidecar or backend slows searches down, fault by fault
 	cargo build --release --locked -p conexus-sidecar
-	cargo run --release --locked --manifest-path bench/telemetry/Cargo.toml --target-dir target --bin isolation -- target/release/conexus-sidecar
+	cargo run --release --locked --manifest-path bench/speed/Cargo.toml --target-dir target --bin isolation -- target/release/conexus-sidecar
+
+bench-index: ## what touches every byte while an index is written, and the scan over all vectors (BENCH_SOURCES: of a folder of sources)
+	cargo bench --locked --manifest-path bench/speed/Cargo.toml --target-dir target --bench index
 
 bench-retrieval: ## fetch and index the benchmark's repositories, ask its questions, check the bars (CORPORA=folder)
 	cargo build --release --locked --workspace --bins --example retrieval

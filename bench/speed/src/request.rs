@@ -7,7 +7,7 @@ use conexusd::telemetry::{AttributeValue, RootInfo, SpanRef, Telemetry, Tick, Tr
 
 /// Reports a search: 8 spans, 11 attributes, 12 facts, one decision. `work` is what the request does in the meantime,
 /// `ended` is called with the root and its nanoseconds when all but the decision is done.
-pub(crate) fn request(
+pub fn request(
     telemetry: &Telemetry,
     query: &str,
     work: impl FnOnce(),

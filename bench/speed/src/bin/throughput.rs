@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use bench_telemetry::measure::percentile;
-use bench_telemetry::sink::{self, Manner, Sink};
+use bench_speed::measure::percentile;
+use bench_speed::sink::{self, Manner, Sink};
 use conexus_proto::PROTOCOL_VERSION;
 use conexus_proto::facts::{CELLS, FINGERPRINT};
 use conexus_proto::v1::ingest_client::IngestClient;

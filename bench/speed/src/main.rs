@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use bench_telemetry::baseline::Baseline;
-use bench_telemetry::measure::{Counting, allocations, median, median_and_upper_bound, percentile, thread_cpu};
-use bench_telemetry::ours::Ours;
-use bench_telemetry::work::{QUERIES, Work, search};
-use bench_telemetry::{Off, Reporter};
+use bench_speed::baseline::Baseline;
+use bench_speed::measure::{Counting, allocations, median, median_and_upper_bound, percentile, thread_cpu};
+use bench_speed::ours::Ours;
+use bench_speed::work::{QUERIES, Work, search};
+use bench_speed::{Off, Reporter};
 use conexusd::telemetry::{RootInfo, Telemetry, TelemetryOptions};
 use tracing::Dispatch;
 use tracing_subscriber::layer::SubscriberExt;

@@ -1,6 +1,6 @@
 //! Speed of the parts of the write path that touch every byte, and of the scan over all vectors.
 //!
-//! `cargo bench -p conexusd --bench index`; `BENCH_SOURCES` names a folder of sources to read instead of this crate's own.
+//! `make bench-index`; `BENCH_SOURCES` names a folder of sources to read instead of the core's own.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -19,7 +19,7 @@ const SOURCE_BYTES: usize = 16 << 20;
 const CHUNK_BYTES: usize = 750;
 
 fn sources() -> String {
-    let folder = std::env::var("BENCH_SOURCES").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned() + "/src");
+    let folder = std::env::var("BENCH_SOURCES").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned() + "/../../conexusd/src");
     let (mut text, mut folders) = (String::new(), vec![Path::new(&folder).to_path_buf()]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a readable folder").flatten() {

@@ -6,9 +6,7 @@ use conexus_proto::facts::{DropReason, Fact, Method, Status};
 use conexusd::telemetry::Telemetry;
 
 use crate::Reporter;
-
-#[path = "../../../conexusd/benches/telemetry/request.rs"]
-mod request;
+use crate::request::request;
 
 /// Reports through a [`Telemetry`].
 #[derive(Debug)]
@@ -21,7 +19,7 @@ impl Reporter for Ours {
 
     /// The request of the core's own benchmark, and one log line.
     fn request(&self, query: &str, work: &mut dyn FnMut()) {
-        request::request(&self.1, query, work, |trace, root, nanos| {
+        request(&self.1, query, work, |trace, root, nanos| {
             let entered = trace.scope(root).entered();
             tracing::info!(
                 method = "context_search",

@@ -3,15 +3,18 @@
 //! ```text
 //! work      real searches in an index of this repository's own sources
 //! ours      the product's telemetry, with its sidecar or without
+//! request   what one search reports through it
 //! baseline  the same facts, spans and log line through the usual libraries, in process
 //! sink      servers that answer at once, late, wrongly or never
 //! measure   CPU time of a thread, allocations, percentiles, a bootstrap
 //! ```
 //!
 //! Three programs: `bench-telemetry` (cost), `throughput` (the other end) and `isolation` (faults). All print Markdown.
+//! Beside them the microbenchmarks in `benches`: of a fact, a span, a request, and of the index's write path.
 
 pub mod work;
 pub mod ours;
+pub mod request;
 pub mod baseline;
 pub mod sink;
 pub mod measure;

@@ -9,9 +9,6 @@ use conexusd::telemetry::{Level, Telemetry, TelemetryGuard, TelemetryOptions, Ti
 use criterion::{Criterion, criterion_group, criterion_main};
 use tracing_subscriber::layer::SubscriberExt;
 
-#[path = "telemetry/request.rs"]
-mod request;
-
 fn start(sample_rate: f64) -> (Telemetry, TelemetryGuard, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let options = TelemetryOptions {
@@ -25,7 +22,7 @@ fn start(sample_rate: f64) -> (Telemetry, TelemetryGuard, tempfile::TempDir) {
 }
 
 fn request(telemetry: &Telemetry, query: &str) {
-    request::request(telemetry, query, || {}, |_, _, _| {});
+    bench_speed::request::request(telemetry, query, || {}, |_, _, _| {});
 }
 
 fn benches(c: &mut Criterion) {

@@ -11,11 +11,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bench_telemetry::measure::{Counting, allocations, median_and_upper_bound, percentile, thread_cpu, waits};
-use bench_telemetry::ours::Ours;
-use bench_telemetry::sink::{self, Manner, Sink};
-use bench_telemetry::work::{QUERIES, Work, search};
-use bench_telemetry::{Off, Reporter};
+use bench_speed::measure::{Counting, allocations, median_and_upper_bound, percentile, thread_cpu, waits};
+use bench_speed::ours::Ours;
+use bench_speed::sink::{self, Manner, Sink};
+use bench_speed::work::{QUERIES, Work, search};
+use bench_speed::{Off, Reporter};
 use conexus_proto::facts::{DropReason, ErrorType};
 use conexusd::search::SearchEngine;
 use conexusd::telemetry::{ErrorReport, Telemetry, TelemetryOptions};
