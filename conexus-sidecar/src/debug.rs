@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use conexus_proto::v1::{self, debug_server, tail_event};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -48,9 +48,13 @@ impl debug_server::Debug for Debug {
     async fn tail(&self, request: Request<v1::TailRequest>) -> Result<Response<Self::TailStream>, Status> {
         let filter = Filter::new(request.into_inner()).map_err(Status::invalid_argument)?;
         let (events, stream) = mpsc::channel(WAITING);
-        let reader = Reader { observatory: self.observatory.clone(), filter, events, seen: HashMap::new() };
-        let batches = self.live.subscribe();
-        tokio::spawn(reader.run(batches));
+        // Before the client has its answer: whatever happens after that, it sees.
+        let (batches, commits) = (self.live.subscribe(), self.observatory.aggregate.commits());
+        let mut reader = Reader { observatory: self.observatory.clone(), filter, events, seen: HashMap::new() };
+        if reader.filter.measures() {
+            reader.moved();
+        }
+        tokio::spawn(reader.run(batches, commits));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -69,12 +73,8 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(mut self, mut batches: broadcast::Receiver<Arc<RecordBatch>>) {
+    async fn run(mut self, mut batches: broadcast::Receiver<Arc<RecordBatch>>, mut commits: watch::Receiver<u64>) {
         let mut closing = self.observatory.closing.clone();
-        let mut commits = self.observatory.aggregate.commits();
-        if self.filter.measures() {
-            self.moved();
-        }
         loop {
             let events = tokio::select! {
                 () = closing.wait() => return,

@@ -1,8 +1,9 @@
 //! Debug: do stock gRPC clients see what goes on, and do the sidecar's own commands?
 
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use conexus_tests::home::Home;
@@ -42,20 +43,30 @@ fn buf(home: &Home, arguments: &[&str]) -> Command {
     command
 }
 
-/// Streams for a while, and returns what it said.
-fn streamed(mut command: Command, meanwhile: impl FnOnce()) -> String {
+/// Streams until all of `wanted` has come.
+fn streamed(mut command: Command, wanted: &[&str], meanwhile: impl Fn()) {
     // A group of its own: what comes from PyPI is a script that runs the program.
     command.stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().expect("the client starts");
-    // It has to be connected before anything happens.
-    std::thread::sleep(Duration::from_secs(2));
-    meanwhile();
-    std::thread::sleep(Duration::from_secs(1));
+    let said = Arc::new(Mutex::new(String::new()));
+    let stdout = child.stdout.take().expect("it is piped");
+    let reader = std::thread::spawn({
+        let said = Arc::clone(&said);
+        move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                said.lock().expect("nobody panicked").push_str(&line);
+            }
+        }
+    });
+    // Again and again: it may not have been connected yet.
+    eventually(&format!("{wanted:?} is streamed"), Duration::from_secs(60), || {
+        meanwhile();
+        let said = said.lock().expect("nobody panicked");
+        wanted.iter().all(|text| said.contains(text)).then_some(())
+    });
     let _ = Command::new("kill").args(["-INT", "--", &format!("-{}", child.id())]).status();
-    let mut text = String::new();
-    child.stdout.take().expect("it is piped").read_to_string(&mut text).expect("it says text");
     let _ = child.wait();
-    text
+    reader.join().expect("it reads to the end");
 }
 
 #[test]
@@ -94,16 +105,14 @@ fn stock_grpc_clients_and_our_own_show_what_goes_on() {
         grpcurl(&home, only, &["conexus.telemetry.v1.Debug/Tail"]),
         buf(&home, &["-d", only, "http://localhost/conexus.telemetry.v1.Debug/Tail"]),
     ] {
-        let seen = streamed(command, search);
-        assert!(seen.contains("conexus_mcp_requests_total") && seen.contains("context_search"), "{seen}");
+        streamed(command, &["conexus_mcp_requests_total", "context_search"], search);
     }
     let ours = |arguments: &[&str]| {
         let mut command = home.command("conexus-sidecar");
         command.args(arguments);
         command
     };
-    let seen = streamed(ours(&["tail"]), search);
-    assert!(seen.contains("mcp.search"), "the span of a search is not in: {seen}");
+    streamed(ours(&["tail"]), &["mcp.search"], search);
     let top = said(ours(&["top", "-n", "1", "-i", "0.1"]));
     assert!(top.contains("TELEMETRY") && top.contains("context_search"), "{top}");
     let state = snapshot(&said(ours(&["snapshot", "--json"])));

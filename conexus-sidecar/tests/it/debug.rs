@@ -24,8 +24,6 @@ async fn tail_shows_records_and_moving_measures_as_they_come() {
 
     let mut core = Core::new(77);
     let (mut stream, _) = core.connect(&options.socket).await;
-    // The readers have looked once before the values move.
-    tokio::time::sleep(Duration::from_millis(300)).await;
     core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
     let log = record::Record::Log(v1::Log { message: "hello".into(), ..v1::Log::default() });
     core.report(&mut stream, vec![log]).await;

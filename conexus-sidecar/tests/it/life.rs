@@ -67,10 +67,15 @@ async fn a_disk_that_refuses_delays_what_is_shown_and_loses_nothing() {
     core.emit(Fact::FileSkipped { reason: SkipReason::Empty });
     let batch = core.batch(vec![]);
     stream.send(to_sidecar::Message::Batch(batch)).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let report = loop {
+        let health = get(sidecar.address, "/health", "").await;
+        let report: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
+        if report["storage"]["ok"] == false {
+            break report;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
     assert_eq!(scrape(sidecar.address).await[SKIPPED], 1.0, "what is not on disk is not shown");
-    let health = get(sidecar.address, "/health", "").await;
-    let report: serde_json::Value = serde_json::from_slice(&health.body).unwrap();
     assert_eq!((&report["status"], &report["storage"]["ok"]), (&"degraded".into(), &false.into()));
     assert!(report["storage"]["error"].as_str().unwrap().contains("measures.redb"), "{report}");
 
@@ -170,7 +175,9 @@ fn the_live_commands_show_a_running_sidecar() {
 
     let mut tail = program::command(folder.path());
     let mut tail = tail.arg("tail").stdout(std::process::Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(500));
+    while !program::handles_interrupts(tail.id()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let interrupted = std::process::Command::new("kill").args(["-INT", &tail.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
     assert_eq!(tail.wait().unwrap().code(), Some(130));

@@ -89,6 +89,13 @@ impl Drop for Program {
     }
 }
 
+/// Whether a running process has a handler for SIGINT: the caught signals of proc_pid_status(5), the first in the last bit.
+pub(crate) fn handles_interrupts(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).expect("it lists the caught signals");
+    u64::from_str_radix(caught.trim(), 16).expect("a mask") & 0b10 != 0
+}
+
 /// Runs the program to its end.
 pub(crate) fn run(folder: &Path, args: &[&str]) -> Output {
     command(folder).args(args).output().expect("the program starts")

@@ -84,7 +84,7 @@ fn a_collector_that_hangs_delays_nobody_and_is_left_in_time() {
         let mut traced = Traced::start(&address, protocol, "");
         traced.search(&["session"; 20]);
         for request in traced.requests("context_search") {
-            assert!(request["duration_ms"].as_f64().is_some_and(|took| took < 500.0), "{request}");
+            assert!(request["duration_ms"].as_f64().is_some_and(|took| took < 5_000.0), "{request}");
         }
         let (took, status) = traced.core.process.terminate(SOON);
         assert!(status.success() && took < Duration::from_secs(2), "conexusd took {took:?} ({status})");
