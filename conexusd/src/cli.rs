@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use conexus_config::{ConfigErrors, Flag, Inputs, Loaded, LogFormat};
+use conexus_config::{Config, ConfigErrors, Flag, Inputs, Loaded, LogFormat};
 
 use crate::life;
 use crate::telemetry::Level;
@@ -184,6 +184,11 @@ impl Globals {
         life::log_panics(format);
         life::write_lines(format, Level::Warn, &loaded.warnings.join("\n"));
         Ok(loaded)
+    }
+
+    /// The configuration as it is now, or what is wrong with it, for a process that says so itself.
+    pub fn reload(&self, flags: &[Option<Flag>]) -> Result<Config, String> {
+        self.read(flags).map(|loaded| loaded.config).map_err(|errors| errors.to_string())
     }
 
     fn read(&self, flags: &[Option<Flag>]) -> Result<Loaded, ConfigErrors> {

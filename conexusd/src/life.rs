@@ -4,6 +4,7 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use conexus_config::{Config, LogFormat, LogLevel};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::telemetry::{self, BuildInfo, Level, Telemetry, TelemetryError, TelemetryGuard, TelemetryOptions};
 
@@ -33,6 +34,35 @@ impl Reporting {
         let guard = self.guard;
         // What could not be sent is counted by the sidecar as far as it was told; there is nobody left to tell more.
         let _ = tokio::task::spawn_blocking(move || guard.shutdown(deadline)).await;
+    }
+}
+
+/// The signals that a serving process heeds: from the moment this is made, none of them kills it.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Starts to listen. Needs a tokio runtime.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns on SIGINT or SIGTERM; calls `hung_up` on each SIGHUP.
+    pub async fn end(mut self, mut hung_up: impl FnMut()) {
+        loop {
+            tokio::select! {
+                _ = self.interrupt.recv() => return,
+                _ = self.terminate.recv() => return,
+                _ = self.hangup.recv() => hung_up(),
+            }
+        }
     }
 }
 

@@ -13,6 +13,8 @@
 pub mod http;
 pub mod stream;
 
+pub(crate) mod lines;
+
 mod wire;
 
 pub mod server;
@@ -25,7 +27,7 @@ mod tools;
 mod error;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 /// The most requests that are answered at a time, over all connections. More are refused, and told so.
 const REQUESTS_MAX: usize = 256;

@@ -332,9 +332,9 @@ pub enum SearchError {
     EmptyQuery,
     #[error("top_k is {value}: 1 to {TOP_K_MAX} are allowed")]
     TopK { value: usize },
-    #[error("filters.source_types has unknown {name:?}: {} are allowed", SourceType::ALL.map(SourceType::as_str).join(", "))]
+    #[error("unknown source type {name:?}: {} are allowed", SourceType::ALL.map(SourceType::as_str).join(", "))]
     UnknownSourceType { name: String },
-    #[error("filters.languages has unknown {name:?}: did you mean {}?", near.join(", "))]
+    #[error("unknown language {name:?}: did you mean {}?", near.join(", "))]
     UnknownLanguage { name: String, near: Vec<&'static str> },
     #[error("filters.paths has bad glob {glob:?}: {reason}")]
     BadGlob { glob: String, reason: String },

@@ -90,6 +90,7 @@ pub fn method(configured: SearchMethod) -> Method {
 impl App {
     /// Becomes the owner of the configured root's index.
     pub fn open(config: &Config, telemetry: &Telemetry) -> Result<Self, IndexError> {
+        let root = root(config).map_err(IndexError::Root)?;
         let embedder = embedder(config, telemetry).map_err(IndexError::Options)?;
         let indexer = &config.indexer;
         let options = IndexOptions {
@@ -99,7 +100,7 @@ impl App {
             max_file_size: indexer.max_file_size,
             embedding_cache: config.embedding.cache_size,
             reuse_vectors: config.embedding.persistent_cache,
-            ..IndexOptions::new(&indexer.root_path, &config.database.path)?
+            ..IndexOptions::new(&root, &config.database.path)?
         };
         let (root, folder) = (options.root.clone(), options.folder.clone());
         let index = Index::open(options, Arc::clone(&embedder), telemetry.clone())?;

@@ -3,9 +3,10 @@
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use conexus_tests::free_port;
 use conexus_tests::home::Home;
+use conexus_tests::process::{Process, interruptible};
 use conexus_tests::stack::{Core, Sidecar};
+use conexus_tests::{eventually, free_port};
 use serde_json::Value;
 
 use crate::tree;
@@ -149,4 +150,83 @@ fn probes_and_the_doctor_tell_a_running_stack_from_a_stopped_one() {
     let output = run(&home, "conexus-sidecar", &["snapshot", "--json"]);
     let snapshot: Value = serde_json::from_str(&text(&output).0).expect("JSON");
     assert_eq!(snapshot["cores"].as_array().map(Vec::len), Some(1), "{snapshot}");
+}
+
+#[test]
+fn arguments_that_a_search_cannot_take_are_bad_usage_and_named_by_their_flag() {
+    let home = Home::new();
+    let root = tree::small(&home);
+    let root = root.to_str().expect("UTF-8");
+    let many = vec!["--path=*.rs"; 101];
+    let cases: [(&[&str], &str); 9] = [
+        (&["--language", "klingon", "x"], "--language"),
+        (&["--language", "rust,klingon", "x"], "--language"),
+        (&["--path", "[", "x"], "--path"),
+        (&["--path", "", "x"], "--path"),
+        (&["--offset", "10001", "x"], "--offset"),
+        (&["--top-k", "101", "x"], "--top-k"),
+        (&[""], "QUERY"),
+        (&[&"x".repeat(65_537)], "QUERY"),
+        (&[&many[..], &["x"]].concat(), "--path"),
+    ];
+    for (arguments, flag) in cases {
+        let output = run(&home, "conexusd", &[&["search", "--root", root], arguments].concat());
+        let err = text(&output).1;
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}: {err}");
+        assert!(err.contains(flag) && !err.contains("filters"), "{arguments:?}: {err}");
+    }
+    let output = run(&home, "conexusd", &["search", "--root", root, "--language", "klingon", "x"]);
+    assert!(text(&output).1.contains("unknown language \"klingon\": did you mean"), "{}", text(&output).1);
+    // The most that the tool takes is the most that the command line takes.
+    let limits =
+        [&["--offset", "10000", "--top-k", "100", "--language", "rust", "--path", "[a-z]*"], &many[..8]].concat();
+    let longest = "x ".repeat(32_768);
+    let output = run(&home, "conexusd", &[&["search", "--root", root], &limits[..], &[&longest]].concat());
+    assert!(output.status.success(), "{}", text(&output).1);
+}
+
+#[test]
+fn a_root_that_is_not_there_is_named_with_its_key_by_every_command() {
+    let home = Home::new();
+    for verb in [&["index"][..], &["search", "x"], &["status"], &["mcp"], &["serve"]] {
+        let output = run(&home, "conexusd", &[verb, &["--root", "/no/such/folder"]].concat());
+        let err = text(&output).1;
+        assert!(!output.status.success(), "{verb:?}: {err}");
+        assert!(err.contains("indexer.root_path: /no/such/folder: there is no such folder"), "{verb:?}: {err}");
+    }
+}
+
+#[test]
+fn an_interrupted_index_of_its_own_is_said_to_be_incomplete() {
+    let home = Home::new();
+    let root = home.folder("project");
+    for file in 0..4000 {
+        let function =
+            |i: u32| format!("/// Adds {file} and {i}.\npub fn add_{file}_{i}(a: u64) -> u64 {{\n    a + {i}\n}}\n\n");
+        tree::write(&root, &format!("src/f{file}.rs"), &(0..40).map(function).collect::<String>());
+    }
+    let status = |json: &[&str]| {
+        let output = run(&home, "conexusd", &[&["status", "--root", root.to_str().expect("UTF-8")], json].concat());
+        text(&output).0
+    };
+    let mut command = interruptible(conexus_tests::program("conexusd"));
+    command.env_clear().envs(home.environment()).env("CONEXUS_INDEXER_WORKERS", "1");
+    command.args(["index", "--root"]).arg(&root);
+    let mut index = Process::start("conexusd index", command);
+    // Whoever asks earlier would own the index itself.
+    let database = home.path().join("data/conexus");
+    let owned =
+        || std::fs::read_dir(&database).ok()?.flatten().find(|folder| folder.path().join("control.sock").exists());
+    eventually("the index has an owner", Duration::from_secs(30), owned);
+    eventually("files are being indexed", Duration::from_secs(30), || {
+        let status: Value = serde_json::from_str(&status(&["--json"])).expect("JSON");
+        assert_ne!(status["index"]["complete"], true, "it was done before it could be interrupted");
+        (status["index"]["files"].as_u64() > Some(0)).then_some(())
+    });
+    index.signal(rustix::process::Signal::INT);
+    let ended = index.wait(Duration::from_secs(20));
+    assert_eq!(ended.code(), Some(130), "{}", index.log());
+    assert!(index.log().contains("interrupted: the index is not complete"), "{}", index.log());
+    let text = status(&[]);
+    assert!(text.contains("not complete\n") && text.contains("no run has come to its end yet"), "{text}");
 }

@@ -15,6 +15,7 @@ mod profiles;
 mod debug;
 mod peers;
 mod ownership;
+mod stdio;
 mod odd_trees;
 mod command_line;
 mod make_run;

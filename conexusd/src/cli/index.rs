@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::session::Session;
-use super::{CliError, CliResult, Globals, Root, render};
+use super::{CliResult, Globals, Root, render};
 
 /// Flags of `conexusd index`.
 #[derive(Debug, Args)]
@@ -26,14 +26,7 @@ pub async fn run(args: IndexArgs, globals: &Globals) -> CliResult {
     let loaded = globals.load(&[args.root.flag()])?;
     let mut session = Session::open(&loaded.config, "conexusd index").await?;
     let action = if args.rebuild { "force_reindex" } else { "start" };
-    let status = match session.index(action, globals.quiet || args.json).await {
-        Ok(status) => status,
-        Err(error) if error.code == super::INTERRUPTED && session.is_attached() => {
-            let message = "interrupted: the run goes on in the process that owns the index".to_owned();
-            return Err(CliError { message, ..error });
-        }
-        Err(error) => return Err(error),
-    };
+    let status = session.index(action, globals.quiet || args.json).await?;
     let text = if args.json { format!("{status:#}\n") } else { summary(&status) };
     let _ = anstream::stdout().write_all(text.as_bytes());
     session.close().await

@@ -1,16 +1,17 @@
 //! `conexusd mcp`: MCP over standard input and output, whoever owns the index.
 
+use std::cell::{Cell, OnceCell};
 use std::time::Duration;
 
 use clap::Args;
 use conexus_config::Config;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 
 use super::session::reach;
 use super::{CliError, CliResult, Globals, Root};
-use crate::life::Reporting;
+use crate::life::{self, Reporting, Signals};
 use crate::owner::bridge;
+use crate::telemetry::Telemetry;
 
 /// Within this, all that is under way must end after the client left.
 const DRAIN: Duration = Duration::from_millis(1800);
@@ -29,13 +30,44 @@ struct Owned {
     reporting: Option<Reporting>,
 }
 
-/// Serves until the client closes standard input, or a signal comes.
-pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
-    let config = globals.load_to_serve(&[args.root.flag()])?.config;
-    serve(&config).await.map_err(|error| error.logged(config.observability.log_format))
+/// The log level that SIGHUP changes, in a process that reports from when it owns the index.
+struct LogLevel<R> {
+    reload: R,
+    telemetry: OnceCell<Telemetry>,
+    /// Whether the configuration may have changed before there was a level to set.
+    is_stale: Cell<bool>,
 }
 
-async fn serve(config: &Config) -> CliResult {
+impl<R: Fn() -> Result<Config, String>> LogLevel<R> {
+    fn new(reload: R) -> Self {
+        Self { reload, telemetry: OnceCell::new(), is_stale: Cell::new(false) }
+    }
+
+    /// From now on SIGHUP has an effect at once.
+    fn starts_with(&self, telemetry: &Telemetry) {
+        if self.telemetry.set(telemetry.clone()).is_ok() && self.is_stale.take() {
+            self.reread();
+        }
+    }
+
+    /// SIGHUP. What only passes messages on logs nothing: it rereads the level once it reports.
+    fn reread(&self) {
+        match self.telemetry.get() {
+            Some(telemetry) => life::reread_log_level(&self.reload, telemetry),
+            None => self.is_stale.set(true),
+        }
+    }
+}
+
+/// Serves until the client closes standard input, or SIGINT or SIGTERM comes; SIGHUP rereads the log level.
+pub async fn run(args: McpArgs, globals: &Globals) -> CliResult {
+    let config = globals.load_to_serve(&[args.root.flag()])?.config;
+    let level = LogLevel::new(|| globals.reload(&[args.root.flag()]));
+    serve(&config, &level).await.map_err(|error| error.logged(config.observability.log_format))
+}
+
+async fn serve(config: &Config, level: &LogLevel<impl Fn() -> Result<Config, String>>) -> CliResult {
+    let signals = Signals::listen().map_err(CliError::failure)?;
     let owned = Mutex::new(Owned::default());
     let connect = async || {
         let mut owned = owned.lock().await;
@@ -50,7 +82,9 @@ async fn serve(config: &Config) -> CliResult {
                 Some(started) => started,
                 None => Reporting::start(config, true).map_err(|error| error.to_string())?,
             };
-            Ok(reporting.insert(started).telemetry().clone())
+            let telemetry = reporting.insert(started).telemetry();
+            level.starts_with(telemetry);
+            Ok(telemetry.clone())
         };
         let (stream, app) = reach(config, report).await?;
         if let Some(mut app) = app {
@@ -59,11 +93,9 @@ async fn serve(config: &Config) -> CliResult {
         }
         Ok(stream)
     };
-    let mut terminate = signal(SignalKind::terminate()).map_err(CliError::failure)?;
     let ended = tokio::select! {
         ended = bridge::run(tokio::io::stdin(), tokio::io::stdout(), connect) => ended.map_err(CliError::failure),
-        _ = terminate.recv() => Ok(()),
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = signals.end(|| level.reread()) => Ok(()),
     };
     let Owned { app, reporting } = owned.into_inner();
     if let Some(app) = app {

@@ -7,6 +7,14 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use super::{CliError, CliResult, Globals, Root, batch, render};
+use crate::search::{SearchError, filter};
+
+/// The most results that `context_search` leaves out.
+const OFFSET_MAX: u64 = 10_000;
+/// The longest question that `context_search` takes, in characters.
+const QUERY_CHARS_MAX: usize = 65_536;
+/// The most entries of a filter that `context_search` takes.
+const LIST_MAX: usize = 100;
 
 /// Flags of `conexusd search`.
 #[derive(Debug, Args)]
@@ -16,14 +24,14 @@ pub struct SearchArgs {
     /// How many results, 1 to 100 [default: search.top_k]
     #[arg(long, short = 'k', value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
     top_k: Option<u64>,
-    /// Leave out so many of the best
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    /// Leave out so many of the best, 10000 at most
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=OFFSET_MAX))]
     offset: u64,
     /// Only files of these languages, separated by commas
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = language)]
     language: Vec<String>,
     /// Only files whose path matches one of these globs
-    #[arg(long, value_name = "GLOB")]
+    #[arg(long, value_name = "GLOB", value_parser = glob)]
     path: Vec<String>,
     /// Show results whole, not their first lines
     #[arg(long)]
@@ -41,6 +49,9 @@ pub struct SearchArgs {
 
 /// Asks, and prints the answer.
 pub async fn run(args: SearchArgs, globals: &Globals) -> CliResult {
+    if let Some(problem) = problem(&args) {
+        return Err(CliError::usage(problem));
+    }
     let loaded = globals.load(&[args.root.flag()])?;
     let mut session = Session::open(&loaded.config, "conexusd search").await?;
     session.index_if_there_is_none(globals.quiet).await?;
@@ -60,6 +71,35 @@ pub async fn run(args: SearchArgs, globals: &Globals) -> CliResult {
     let answer = answer.map_err(CliError::failure)?;
     print(&answer, args.json, args.whole);
     session.close().await
+}
+
+/// What is wrong with arguments that are right one by one.
+fn problem(args: &SearchArgs) -> Option<String> {
+    let query = args.query.join(" ");
+    let chars = query.chars().count();
+    if args.batch.is_none() && query.trim().is_empty() {
+        return Some("QUERY is empty: ask with at least one character".to_owned());
+    }
+    if chars > QUERY_CHARS_MAX {
+        return Some(format!("QUERY is {chars} characters long: the most is {QUERY_CHARS_MAX}"));
+    }
+    let lists = [("--language", args.language.len()), ("--path", args.path.len())];
+    let (flag, entries) = lists.into_iter().find(|(_, entries)| *entries > LIST_MAX)?;
+    Some(format!("{flag} has {entries} entries: the most is {LIST_MAX}"))
+}
+
+fn language(name: &str) -> Result<String, SearchError> {
+    filter::language(name).map(|_| name.to_owned())
+}
+
+fn glob(glob: &str) -> Result<String, String> {
+    if glob.is_empty() {
+        return Err("a glob has at least one character".to_owned());
+    }
+    match globset::Glob::new(glob) {
+        Ok(_) => Ok(glob.to_owned()),
+        Err(error) => Err(format!("not a valid glob: {}", error.kind())),
+    }
 }
 
 fn print(answer: &Value, as_json: bool, whole: bool) {

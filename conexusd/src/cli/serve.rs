@@ -6,12 +6,12 @@ use std::time::Duration;
 use clap::Args;
 use conexus_config::Config;
 use conexus_profiles::Endpoint;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{CliError, CliResult, Globals, Root};
-use crate::life::{self, Reporting};
+use crate::life::{self, Reporting, Signals};
 use crate::mcp::http::{self, AccessToken, HttpOptions};
+use crate::telemetry::Telemetry;
 use crate::wiring::App;
 
 /// Within this, all that is under way must end after a signal.
@@ -24,17 +24,17 @@ pub struct ServeArgs {
     root: Root,
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT or SIGTERM; SIGHUP rereads the log level.
 pub async fn run(args: ServeArgs, globals: &Globals) -> CliResult {
     let config = globals.load_to_serve(&[args.root.flag()])?.config;
     let said = |error: CliError| error.logged(config.observability.log_format);
+    let signals = Signals::listen().map_err(|error| said(CliError::failure(error)))?;
     let bound = http::bind(&config.server.host, config.server.port).await;
     let bound = bound.map_err(|error| said(CliError::failure(error)))?;
     let reporting = Reporting::start(&config, true).map_err(|error| said(CliError::failure(error)))?;
-    let quiet = Globals { quiet: true, ..globals.clone() };
-    let reload = || quiet.load(&[args.root.flag()]).map(|loaded| loaded.config).map_err(|error| error.message);
+    let hung_up = || life::reread_log_level(|| globals.reload(&[args.root.flag()]), reporting.telemetry());
     let ended = match profiles(&config).await {
-        Ok(_open) => serve(&config, bound, &reporting, reload).await,
+        Ok(_open) => serve(&config, bound, reporting.telemetry(), signals.end(hung_up)).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &ended {
@@ -59,13 +59,8 @@ async fn profiles(config: &Config) -> Result<Option<Endpoint>, CliError> {
     Ok(Some(endpoint))
 }
 
-async fn serve(
-    config: &Config,
-    bound: http::Bound,
-    reporting: &Reporting,
-    reload: impl Fn() -> Result<Config, String>,
-) -> CliResult {
-    let mut app = App::open(config, reporting.telemetry()).map_err(CliError::failure)?;
+async fn serve(config: &Config, bound: http::Bound, telemetry: &Telemetry, end: impl Future<Output = ()>) -> CliResult {
+    let mut app = App::open(config, telemetry).map_err(CliError::failure)?;
     app.listen().map_err(|error| CliError::failure(format!("the control socket cannot be made: {error}")))?;
     app.keep_fresh(config.indexer.watch);
     let options = HttpOptions {
@@ -80,7 +75,7 @@ async fn serve(
         let stop = stop.clone();
         async move { bound.serve(server, &options, stop).await }
     });
-    signals(reload, reporting).await?;
+    end.await;
     tracing::info!("stopping");
     stop.cancel();
     let (_, _) = tokio::join!(serving, app.close());
@@ -89,19 +84,4 @@ async fn serve(
 
 fn access(token: &conexus_config::Token) -> AccessToken {
     AccessToken { name: token.name.clone(), secret: token.token.expose().to_owned() }
-}
-
-/// Returns on SIGINT or SIGTERM; SIGHUP rereads the log level.
-async fn signals(reload: impl Fn() -> Result<Config, String>, reporting: &Reporting) -> Result<(), CliError> {
-    let listen = |kind| signal(kind).map_err(CliError::failure);
-    let (mut interrupt, mut terminate): (Signal, Signal) =
-        (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut hangup = listen(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => life::reread_log_level(&reload, reporting.telemetry()),
-        }
-    }
 }

@@ -7,7 +7,7 @@ use conexus_config::Config;
 use serde_json::{Value, json};
 
 use super::progress::Bar;
-use super::{CliError, CliResult};
+use super::{CliError, CliResult, INTERRUPTED};
 use crate::owner::BoxedStream;
 use crate::owner::client::Client;
 use crate::owner::socket;
@@ -39,7 +39,8 @@ impl Session {
         self.own.is_none()
     }
 
-    /// Runs the index to its end, with a bar; the status after it. Ctrl-C stops the run if it is this process' own.
+    /// Runs the index to its end, with a bar; the status after it. Ctrl-C stops the run if it is this process' own; the
+    /// error says which it was.
     pub async fn index(&mut self, action: &str, quiet: bool) -> Result<Value, CliError> {
         let bar = Bar::new(quiet);
         let mut update = |progress| bar.update(&progress);
@@ -49,12 +50,17 @@ impl Session {
             _ = tokio::signal::ctrl_c() => Err(CliError::interrupted()),
         };
         bar.finish();
-        if ended.is_err()
-            && let Some(own) = self.own.take()
-        {
+        let interrupted = matches!(&ended, Err(error) if error.code == INTERRUPTED);
+        let own = if ended.is_err() { self.own.take() } else { None };
+        let message = if own.is_some() {
+            "interrupted: the index is not complete; `conexusd index` goes on from what has been indexed"
+        } else {
+            "interrupted: the run goes on in the process that owns the index"
+        };
+        if let Some(own) = own {
             own.close().await;
         }
-        ended
+        ended.map_err(|error| if interrupted { CliError { message: message.to_owned(), ..error } } else { error })
     }
 
     /// The index's state.

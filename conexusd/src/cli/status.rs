@@ -46,6 +46,9 @@ fn describe(status: &Value) -> String {
             render::duration(age),
             number(&index["pending"])
         ),
+        None if index["files"].as_u64().unwrap_or_default() > 0 => {
+            "no run has come to its end yet: files may be missing".to_owned()
+        }
         None => "nothing indexed yet".to_owned(),
     };
     let run = match status["running"].as_bool() {
@@ -92,4 +95,23 @@ fn size(folder: &Path) -> u64 {
         Err(_) => 0,
     });
     sizes.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_whose_first_run_was_interrupted_is_not_said_to_be_empty() {
+        let status = |files: u64| {
+            describe(&json!({"index": {"files": files, "chunks": files, "complete": false, "age_seconds": null}}))
+        };
+        let interrupted = status(996);
+        assert!(interrupted.contains("index   996 files, 996 chunks, not complete\n"), "{interrupted}");
+        assert!(
+            interrupted.contains("fresh   no run has come to its end yet: files may be missing\n"),
+            "{interrupted}"
+        );
+        assert!(status(0).contains("fresh   nothing indexed yet\n"), "{}", status(0));
+    }
 }

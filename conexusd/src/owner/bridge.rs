@@ -2,15 +2,19 @@
 //!
 //! When the owner ends, the next one is looked for (or this process becomes it), the client's `initialize` is repeated there,
 //! and requests that have no answer yet are sent again: the client notices nothing but the time it takes. Requests that
-//! change something (`context_index_control`) can be repeated without harm.
+//! change something (`context_index_control`) can be repeated without harm. Only a request that has an id its answer can
+//! have too is kept, and no line that is longer than a server takes.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rmcp::model::RequestId;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, ReadHalf, WriteHalf};
 
 use super::BoxedStream;
+use crate::mcp::lines::{LINE_BYTES_MAX, Lines, Next};
 
 /// The id of a repeated `initialize`; its answer is not for the client.
 const REPEATED: &str = "conexus-bridge-initialize";
@@ -38,41 +42,69 @@ pub async fn run(
     output: impl AsyncWrite + Unpin,
     mut connect: impl AsyncFnMut() -> Result<BoxedStream, String>,
 ) -> Result<(), BridgeError> {
-    let mut input = BufReader::new(input);
-    let mut session = Session { output, initialize: None, initialized: None, in_flight: Vec::new() };
+    let mut input = Lines::new(input);
+    let mut session = Session { output, initialize: None, initialized: None, in_flight: Vec::new(), reply: Vec::new() };
     let mut owner = Owner::over(connect().await.map_err(BridgeError::Owner)?);
-    let mut line = Vec::new();
-    let mut reply = Vec::new();
     let mut closed = false;
     loop {
         if closed && session.in_flight.is_empty() {
-            return Ok(());
+            return session.finish(owner).await;
         }
         tokio::select! {
-            read = input.read_until(b'\n', &mut line), if !closed => {
-                if read.map_err(BridgeError::Client)? == 0 {
-                    closed = true;
-                    continue;
-                }
-                let message = std::mem::take(&mut line);
-                session.note(&message);
-                if owner.send(&message).await.is_err() {
+            next = input.next(), if !closed => {
+                let line = match next.map_err(BridgeError::Client)? {
+                    Next::Line(line) => Outgoing::Line(line.into()),
+                    Next::TooLong => Outgoing::TooLong,
+                    Next::End => {
+                        closed = true;
+                        continue;
+                    }
+                };
+                let repeated = session.note(&line);
+                if !session.send(&mut owner, &line).await? {
                     owner = session.move_on(&mut connect).await?;
+                    if !repeated {
+                        // A second owner that ends at once is noticed when its answers are read.
+                        session.send(&mut owner, &line).await?;
+                    }
                 }
             }
-            read = owner.reader.read_until(b'\n', &mut reply) => {
-                match read {
-                    Ok(read) if read > 0 => session.forward(&std::mem::take(&mut reply)).await.map_err(BridgeError::Client)?,
-                    _ => {
-                        reply.clear();
-                        owner = session.move_on(&mut connect).await?;
-                    }
+            answered = owner.reader.read_until(b'\n', &mut session.reply) => {
+                if !session.pass_on(answered).await? {
+                    owner = session.move_on(&mut connect).await?;
                 }
             }
             () = tokio::time::sleep(LAST_ANSWERS), if closed => return Ok(()),
         }
     }
 }
+
+/// What an owner is sent.
+enum Outgoing {
+    /// A line without its end.
+    Line(Arc<[u8]>),
+    /// A line that no owner takes, instead of the client's, which was not kept: the owner says what is wrong with it, and
+    /// counts it, as if it had read the client's own.
+    TooLong,
+}
+
+impl Outgoing {
+    async fn write(&self, writer: &mut WriteHalf<BoxedStream>) -> io::Result<()> {
+        match self {
+            Self::Line(line) => writer.write_all(line).await?,
+            Self::TooLong => {
+                for _ in 0..=LINE_BYTES_MAX / FILLER.len() {
+                    writer.write_all(FILLER).await?;
+                }
+            }
+        }
+        writer.write_all(b"\n").await?;
+        writer.flush().await
+    }
+}
+
+/// A piece of a line that is too long.
+const FILLER: &[u8] = &[b'.'; 1 << 16];
 
 struct Owner {
     reader: BufReader<ReadHalf<BoxedStream>>,
@@ -84,43 +116,73 @@ impl Owner {
         let (reader, writer) = tokio::io::split(stream);
         Self { reader: BufReader::new(reader), writer }
     }
-
-    async fn send(&mut self, line: &[u8]) -> io::Result<()> {
-        self.writer.write_all(line).await?;
-        if !line.ends_with(b"\n") {
-            self.writer.write_all(b"\n").await?;
-        }
-        self.writer.flush().await
-    }
 }
 
 /// What the next owner has to be told.
 struct Session<O> {
     output: O,
     initialize: Option<Value>,
-    initialized: Option<Vec<u8>>,
-    in_flight: Vec<(Value, Vec<u8>)>,
+    initialized: Option<Arc<[u8]>>,
+    in_flight: Vec<(RequestId, Arc<[u8]>)>,
+    /// The part of an owner's message that has come.
+    reply: Vec<u8>,
 }
 
 impl<O: AsyncWrite + Unpin> Session<O> {
-    /// Remembers what a new owner would need of a client's message.
-    fn note(&mut self, line: &[u8]) {
+    /// Remembers what a new owner would need of a client's message. Whether a new owner is told the message itself.
+    fn note(&mut self, line: &Outgoing) -> bool {
+        let Outgoing::Line(line) = line else { return false };
+        let text = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         // What is not JSON is forwarded all the same: the owner says what is wrong with it.
-        let Ok(message) = serde_json::from_slice::<Value>(line) else { return };
+        let Ok(message) = serde_json::from_slice::<Value>(text) else { return false };
+        let id = request_id(&message["id"]);
         match message["method"].as_str() {
-            Some("initialize") => self.initialize = Some(message.clone()),
-            Some("notifications/initialized") => self.initialized = Some(line.to_vec()),
+            Some("initialize") if id.is_some() => self.initialize = Some(message.clone()),
+            Some("notifications/initialized") => {
+                self.initialized = Some(line.clone());
+                return true;
+            }
             Some("notifications/cancelled") => {
-                let cancelled = &message["params"]["requestId"];
-                self.in_flight.retain(|(id, _)| id != cancelled);
+                let cancelled = request_id(&message["params"]["requestId"]);
+                self.in_flight.retain(|(id, _)| Some(id) != cancelled.as_ref());
             }
             _ => {}
         }
-        if let (Some(id), Some(_)) = (message.get("id"), message.get("method"))
-            && self.in_flight.len() < IN_FLIGHT_MAX
-        {
-            self.in_flight.push((id.clone(), line.to_vec()));
+        // Without an id of its own the answer could not be told from others.
+        let Some(id) = id.filter(|_| message.get("method").is_some()) else { return false };
+        let room = self.in_flight.len() < IN_FLIGHT_MAX;
+        if room {
+            self.in_flight.push((id, line.clone()));
         }
+        room
+    }
+
+    /// Sends the owner a line; false once the owner has ended. Answers are passed on meanwhile: an owner that cannot get
+    /// rid of them reads nothing.
+    async fn send(&mut self, owner: &mut Owner, line: &Outgoing) -> Result<bool, BridgeError> {
+        let Owner { reader, writer } = owner;
+        let sending = line.write(writer);
+        tokio::pin!(sending);
+        loop {
+            tokio::select! {
+                sent = &mut sending => return Ok(sent.is_ok()),
+                answered = reader.read_until(b'\n', &mut self.reply) => {
+                    if !self.pass_on(answered).await? {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the client the message that has come of the owner; false if it is the owner's end instead.
+    async fn pass_on(&mut self, read: io::Result<usize>) -> Result<bool, BridgeError> {
+        let reply = std::mem::take(&mut self.reply);
+        if !matches!(read, Ok(1..)) {
+            return Ok(false);
+        }
+        self.forward(&reply).await.map_err(BridgeError::Client)?;
+        Ok(true)
     }
 
     /// Gives the client a message of the owner.
@@ -131,10 +193,32 @@ impl<O: AsyncWrite + Unpin> Session<O> {
             if message["id"] == REPEATED {
                 return Ok(());
             }
-            self.in_flight.retain(|(id, _)| *id != message["id"]);
+            // Of two requests with one id the second is refused, and first.
+            if let Some(id) = request_id(&message["id"])
+                && let Some(at) = self.in_flight.iter().rposition(|(asked, _)| *asked == id)
+            {
+                self.in_flight.remove(at);
+            }
         }
         self.output.write_all(line).await?;
         self.output.flush().await
+    }
+
+    /// The client is gone and every request is answered: what else the owner has to say is passed on, which is what is
+    /// wrong with lines that were no requests.
+    async fn finish(mut self, mut owner: Owner) -> Result<(), BridgeError> {
+        if owner.writer.shutdown().await.is_err() {
+            return Ok(());
+        }
+        let rest = async {
+            loop {
+                let read = owner.reader.read_until(b'\n', &mut self.reply).await;
+                if !self.pass_on(read).await? {
+                    return Ok(());
+                }
+            }
+        };
+        tokio::time::timeout(LAST_ANSWERS, rest).await.unwrap_or(Ok(()))
     }
 
     /// Finds the next owner and brings it to where the last one was.
@@ -143,15 +227,17 @@ impl<O: AsyncWrite + Unpin> Session<O> {
         connect: &mut impl AsyncFnMut() -> Result<BoxedStream, String>,
     ) -> Result<Owner, BridgeError> {
         tracing::info!("the index's owner ended: looking for the next one");
+        self.reply.clear();
         let mut reason = String::new();
         for attempt in 0..10u32 {
             tokio::time::sleep(Duration::from_millis(20 << attempt.min(5))).await;
             match connect().await {
                 Ok(stream) => {
                     let mut owner = Owner::over(stream);
-                    if self.replay(&mut owner).await.is_ok() {
+                    if self.replay(&mut owner).await? {
                         return Ok(owner);
                     }
+                    self.reply.clear();
                     reason = "the next owner ended at once".to_owned();
                 }
                 Err(error) => reason = error,
@@ -160,29 +246,38 @@ impl<O: AsyncWrite + Unpin> Session<O> {
         Err(BridgeError::Owner(reason))
     }
 
-    async fn replay(&mut self, owner: &mut Owner) -> io::Result<()> {
-        if let Some(initialize) = &self.initialize {
-            let answered = !self.in_flight.iter().any(|(id, _)| *id == initialize["id"]);
-            if answered {
-                let mut again = initialize.clone();
-                again["id"] = Value::from(REPEATED);
-                owner.send(again.to_string().as_bytes()).await?;
-                // The server takes nothing else before it has answered.
-                let mut hello = Vec::new();
-                owner.reader.read_until(b'\n', &mut hello).await?;
-                if hello.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+    /// Tells a new owner what the last one knew; false if it ended meanwhile.
+    async fn replay(&mut self, owner: &mut Owner) -> Result<bool, BridgeError> {
+        let answered = |initialize: &&Value| {
+            let asked = request_id(&initialize["id"]);
+            !self.in_flight.iter().any(|(id, _)| Some(id) == asked.as_ref())
+        };
+        if let Some(initialize) = self.initialize.as_ref().filter(answered) {
+            let mut again = initialize.clone();
+            again["id"] = Value::from(REPEATED);
+            let again = Outgoing::Line(again.to_string().into_bytes().into());
+            // The server takes nothing else before it has answered.
+            let mut hello = Vec::new();
+            let greeted = again.write(&mut owner.writer).await.is_ok()
+                && owner.reader.read_until(b'\n', &mut hello).await.is_ok();
+            if !greeted || hello.is_empty() {
+                return Ok(false);
             }
         }
-        if let Some(initialized) = &self.initialized {
-            owner.send(initialized).await?;
+        let lines: Vec<_> =
+            self.initialized.iter().chain(self.in_flight.iter().map(|(_, line)| line)).cloned().collect();
+        for line in lines {
+            if !self.send(owner, &Outgoing::Line(line)).await? {
+                return Ok(false);
+            }
         }
-        for (_, line) in &self.in_flight {
-            owner.send(line).await?;
-        }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// An id that a request can have and that its answer has then: text or an integer.
+fn request_id(id: &Value) -> Option<RequestId> {
+    serde_json::from_value(id.clone()).ok()
 }
 
 #[cfg(test)]
@@ -204,7 +299,9 @@ mod tests {
                 if method == "die" && number == 1 {
                     return;
                 }
+                // No server answers an id that is no integer with that id.
                 if let Some(id) = message.get("id") {
+                    let id = if id.is_f64() { &Value::Null } else { id };
                     let reply = format!("{}\n", serde_json::json!({"jsonrpc": "2.0", "id": id, "result": number}));
                     writer.write_all(reply.as_bytes()).await.unwrap();
                 }
@@ -244,6 +341,76 @@ mod tests {
             ["2:initialize", "2:notifications/initialized", "2:die"].map(String::from),
             "{heard:?}"
         );
+    }
+
+    /// What a client gets for its whole input, after which it closes its side.
+    async fn answers(input: Vec<u8>, connect: impl AsyncFnMut() -> Result<BoxedStream, String>) -> Vec<Value> {
+        let mut output = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), run(&input[..], &mut output, connect)).await;
+        ended.expect("it ends as soon as everything is answered").unwrap();
+        let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_line_that_cannot_be_answered_under_its_id_is_answered_once_and_not_waited_for() {
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let mut number = 0;
+        let connect = async || {
+            number += 1;
+            Ok(owner(number, Arc::clone(&heard)))
+        };
+        let input = b"{\"id\":1.5,\"method\":\"ping\"}\n{\"id\":7,\"method\":\"die\"}\n".to_vec();
+        let said = answers(input, connect).await;
+        let ids: Vec<&Value> = said.iter().map(|answer| &answer["id"]).collect();
+        assert_eq!(ids, [&Value::Null, &Value::from(7)], "{said:?}");
+        assert_eq!(*heard.lock().unwrap(), ["1:ping", "1:die", "2:die"]);
+        let only = b"{\"id\":1.5,\"method\":\"ping\"}\n".to_vec();
+        let said = answers(only, async || Ok(owner(1, Arc::default()))).await;
+        assert_eq!(said.len(), 1, "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_refused_as_a_server_refuses_it_and_the_next_one_is_read() {
+        let folder = crate::mcp::fixture::folder();
+        let server = async || {
+            let (near, far) = duplex(1 << 16);
+            let (read, write) = tokio::io::split(far);
+            let services = crate::mcp::fixture::services(folder.path(), crate::telemetry::Telemetry::detached());
+            let server = crate::mcp::server::Server::new(services);
+            tokio::spawn(crate::mcp::stream::serve(server, read, write, tokio_util::sync::CancellationToken::new()));
+            Ok(Box::new(near) as BoxedStream)
+        };
+        let mut input = br#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"x":""#.to_vec();
+        input.resize(3 * LINE_BYTES_MAX, b'x');
+        input.extend_from_slice(b"\"}}\n{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"ping\"}\n");
+        let said = answers(input, server).await;
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert_eq!((&said[0]["id"], &said[0]["error"]["code"]), (&Value::Null, &Value::from(-32600)));
+        assert_eq!(said[0]["error"]["message"], "the message is longer than 4194304 bytes");
+        assert_eq!((&said[1]["id"], said[1].get("error")), (&Value::from(2), None));
+    }
+
+    #[tokio::test]
+    async fn an_owner_that_waits_for_its_answers_to_be_read_is_no_deadlock() {
+        // It reads the next line only when the last answer is out, and no pipe between holds an answer or a line.
+        let connect = async || {
+            let (near, far) = duplex(1 << 10);
+            tokio::spawn(async move {
+                let (reader, mut writer) = tokio::io::split(far);
+                let mut lines = BufReader::new(reader).lines();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    writer.write_all(&[line.as_bytes(), b"\n"].concat()).await.unwrap();
+                }
+            });
+            Ok(Box::new(near) as BoxedStream)
+        };
+        let line = format!("{{\"method\":\"{}\"}}\n", "x".repeat(1 << 16));
+        let input = line.repeat(3).into_bytes();
+        let mut output = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), run(&input[..], &mut output, connect)).await;
+        ended.expect("it ends").unwrap();
+        assert_eq!(output, input);
     }
 
     #[tokio::test]
