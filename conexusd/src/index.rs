@@ -217,9 +217,13 @@ impl Index {
             }
             *running = Some(Arc::clone(control));
         }
-        self.core.signal.set_running(true);
-        let outcome = pipeline::run(&self.core, &self.filter, &self.settings, run, control);
-        self.core.signal.set_running(false);
+        // Without its root everything would seem to be gone.
+        let outcome = folder::Place::of(&self.options.root).and_then(|place| {
+            self.core.signal.set_running(true);
+            let outcome = pipeline::run(&self.core, &self.filter, place, &self.settings, run, control);
+            self.core.signal.set_running(false);
+            outcome
+        });
         *lock(&self.running) = None;
         let mut last = lock(&self.last);
         match &outcome {
@@ -275,6 +279,11 @@ impl Index {
         let live = matches!(state, watch::WatchState::Live { .. });
         self.core.liveness.watched.store(live, std::sync::atomic::Ordering::Relaxed);
         *lock(&self.watch) = state;
+    }
+
+    /// Notes why the index does not follow its root.
+    pub(crate) fn set_error(&self, error: &IndexError) {
+        lock(&self.last).error = Some(error.to_string());
     }
 
     /// So many changes were noticed and wait for a run.

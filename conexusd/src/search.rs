@@ -315,7 +315,7 @@ impl SearchEngine {
 }
 
 fn check(request: &SearchRequest) -> Result<(), SearchError> {
-    if request.query.trim().is_empty() {
+    if request.query.is_empty() {
         return Err(SearchError::EmptyQuery);
     }
     if !(1..=TOP_K_MAX).contains(&request.top_k) {
@@ -328,7 +328,7 @@ fn check(request: &SearchRequest) -> Result<(), SearchError> {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum SearchError {
-    #[error("query is empty: any text with a visible character is allowed")]
+    #[error("query is empty: any other text is allowed")]
     EmptyQuery,
     #[error("top_k is {value}: 1 to {TOP_K_MAX} are allowed")]
     TopK { value: usize },

@@ -68,8 +68,8 @@ impl Indexing for Indexer {
             let report = index.last_run.as_ref()?;
             Some(if report.cancelled { RunOutcome::Stopped } else { RunOutcome::Completed })
         });
+        let last_error = running.as_ref().and_then(|progress| progress.last_error.clone()).or(index.last_error);
         let progress = running.or(index.last_run.map(|report| report.progress));
-        let last_error = progress.as_ref().and_then(|progress| progress.last_error.clone()).or(index.last_error);
         IndexStatus {
             run,
             running: is_running,

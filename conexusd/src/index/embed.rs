@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use conexus_proto::facts::{EmbeddingError, Provider};
+use conexus_proto::facts::{EmbeddingError, Gauge, Provider};
 
 use crate::telemetry::{AttributeValue, SpanRef, Telemetry, Tick, Trace};
 
@@ -141,6 +141,8 @@ pub enum EmbedderOptions {
 
 /// Makes the embedder. Loads and checks the model; a remote one is asked only if its dimensions are not configured.
 pub fn build(options: EmbedderOptions, telemetry: Telemetry) -> Result<Arc<dyn Embedder>, EmbedError> {
+    // None yet: the gauge is there from the start.
+    telemetry.set(Gauge::EmbeddingBatchSize, 0.0);
     Ok(match options {
         EmbedderOptions::Static(options) => Arc::new(StaticEmbedder::load(&options, telemetry)?),
         EmbedderOptions::OpenAi(options) => Arc::new(OpenAiEmbedder::connect(options, telemetry)?),

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::IndexError;
@@ -30,6 +30,21 @@ pub fn resolve_root(root: &Path) -> Result<PathBuf, IndexError> {
     }
     std::fs::read_dir(&resolved).map_err(|error| wrong(format!("cannot be listed: {error}")))?;
     Ok(resolved)
+}
+
+/// Which folder a path names: another one may come to stand there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    device: u64,
+    inode: u64,
+}
+
+impl Place {
+    /// The root's at this moment. An error if it is not a folder that can be read.
+    pub fn of(root: &Path) -> Result<Self, IndexError> {
+        let metadata = resolve_root(root)?.metadata().map_err(|source| IndexError::io(root, source))?;
+        Ok(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
 }
 
 /// Makes a folder that only its owner can look into: the index holds the text of every file.

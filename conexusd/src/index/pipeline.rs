@@ -25,6 +25,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::IndexError;
 use super::core::Core;
+use super::folder::Place;
 use super::lexical::Fields;
 use super::run::{Phase, Run, RunControl, RunReport, lock};
 use super::walk::filter::Filter;
@@ -62,6 +63,8 @@ pub(crate) struct Settings {
 pub(crate) struct Context {
     core: Arc<Core>,
     filter: Filter,
+    /// Where the root was when the run began.
+    place: Place,
     scope: Scope,
     settings: Settings,
     control: Arc<RunControl>,
@@ -93,6 +96,7 @@ enum Outcome {
 pub(crate) fn run(
     core: &Arc<Core>,
     filter: &Filter,
+    place: Place,
     settings: &Settings,
     run: &Run,
     control: &Arc<RunControl>,
@@ -104,7 +108,7 @@ pub(crate) fn run(
         let (run, control) = (run.clone(), Arc::clone(control));
         let body = move || {
             lower_priority(settings.nice);
-            run_here(core, filter, settings, &run, control, began)
+            run_here(core, filter, place, settings, &run, control, began)
         };
         std::thread::Builder::new().name("index-writer".to_owned()).spawn(body)
     };
@@ -121,6 +125,7 @@ pub(crate) fn run(
 fn run_here(
     core: Arc<Core>,
     filter: Filter,
+    place: Place,
     settings: Settings,
     run: &Run,
     control: Arc<RunControl>,
@@ -152,6 +157,7 @@ fn run_here(
         core: Arc::clone(&core),
         control: Arc::clone(&control),
         filter,
+        place,
         settings,
     });
     let (jobs, to_read) = bounded(JOBS_MAX);
@@ -337,6 +343,10 @@ impl Context {
     fn vanished(&self) -> Result<BTreeSet<Vec<u8>>, IndexError> {
         if !self.walked.load(Ordering::Relaxed) {
             return Ok(BTreeSet::new());
+        }
+        let root = self.filter.root();
+        if Place::of(root)? != self.place {
+            return Err(IndexError::Root(format!("{}: was replaced while it was indexed", root.display())));
         }
         let unlisted = lock(&self.unlisted).clone();
         let kept = |path: &[u8]| unlisted.iter().any(|folder| super::store::is_under(path, folder));

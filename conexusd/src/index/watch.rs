@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use ignore::IncrementalIgnore;
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use super::folder::Place;
 use super::run::{Run, RunControl, lock};
 use super::walk::filter::IGNORE_FILE;
 use super::walk::{Found, Scope, walk};
@@ -26,6 +27,10 @@ const QUIET: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often everything is walked where nothing can be watched.
 const RESCAN: Duration = Duration::from_secs(30);
+/// How often it is looked whether the root still is the folder that is watched, and whether one that was lost is back.
+const ROOT_CHECK: Duration = Duration::from_secs(1);
+/// How long after a run that failed the next one is tried.
+const RETRY: Duration = Duration::from_secs(5);
 /// More changes than this are cheaper found by a walk.
 const CHANGES_MAX: usize = 4096;
 /// Events that wait to be looked at; when there are more, everything is walked.
@@ -67,6 +72,7 @@ impl Watcher {
             index: Arc::downgrade(index),
             root: index.root().to_owned(),
             source: None,
+            place: None,
             matcher: index.filter().matcher(),
             changed: BTreeSet::new(),
             everything: false,
@@ -107,6 +113,8 @@ struct Watching {
     index: Weak<Index>,
     root: PathBuf,
     source: Option<Source>,
+    /// The root that is watched; `None` while there is none.
+    place: Option<Place>,
     matcher: Option<IncrementalIgnore>,
     /// Relative to the root.
     changed: BTreeSet<PathBuf>,
@@ -122,6 +130,10 @@ struct Watching {
 impl Watching {
     /// Starts to listen, or falls back to walks.
     fn listen(&mut self, index: &Index) {
+        self.place = match Place::of(&self.root) {
+            Ok(place) => Some(place),
+            Err(error) => return self.lose_root(index, &error),
+        };
         let state = match self.open(index) {
             Ok(source) => {
                 let folders = source.folders.len();
@@ -154,7 +166,7 @@ impl Watching {
     }
 
     fn work(mut self) {
-        let mut rescanned = Instant::now();
+        let (mut rescanned, mut looked) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
             let wait = Duration::from_millis(50);
             let event = match &self.source {
@@ -175,19 +187,47 @@ impl Watching {
             if self.source.as_ref().is_some_and(|source| source.lost.swap(false, Ordering::Relaxed)) {
                 self.note_everything();
             }
+            if looked.elapsed() >= ROOT_CHECK {
+                looked = Instant::now();
+                self.check_root(&index);
+            }
             if self.source.is_none() && rescanned.elapsed() >= RESCAN {
                 rescanned = Instant::now();
                 self.note_everything();
             }
             index.set_noticed(self.changed.len() as u64 + u64::from(self.everything));
             let due = self.since.is_some_and(|since| self.latest.elapsed() >= QUIET || since.elapsed() >= PATIENCE);
-            if due {
+            if due && self.place.is_some() {
                 self.run(&index);
             }
         }
         if let Some(index) = self.index.upgrade() {
             index.set_watch(WatchState::Off);
         }
+    }
+
+    /// Its watches go with a root; another one in its place, or the same one back, is watched and walked anew.
+    fn check_root(&mut self, index: &Index) {
+        match Place::of(&self.root) {
+            Ok(place) if self.place == Some(place) => {}
+            Ok(_) => {
+                tracing::info!(root = %self.root.display(), "the root is another folder now: it is indexed anew");
+                self.listen(index);
+                self.matcher = index.filter().matcher();
+                self.note_everything();
+            }
+            Err(error) if self.place.is_some() || self.source.is_some() => self.lose_root(index, &error),
+            Err(_) => {}
+        }
+    }
+
+    /// The index stays as it is, which nobody takes for the state of the disk.
+    fn lose_root(&mut self, index: &Index, error: &IndexError) {
+        tracing::error!(%error, "the root cannot be read: the index stays as it is until it can be");
+        (self.source, self.place) = (None, None);
+        index.set_watch(WatchState::Rescan { every: ROOT_CHECK, reason: error.to_string() });
+        index.set_error(error);
+        self.note_everything();
     }
 
     fn take(&mut self, index: &Index, event: notify::Result<notify::Event>) {
@@ -201,12 +241,16 @@ impl Watching {
         }
         for path in &event.paths {
             let Ok(relative) = path.strip_prefix(&self.root) else { continue };
-            self.note(index, relative.to_owned());
+            self.note(index, event.kind, relative.to_owned());
         }
     }
 
-    fn note(&mut self, index: &Index, path: PathBuf) {
+    fn note(&mut self, index: &Index, kind: EventKind, path: PathBuf) {
         if path.as_os_str().is_empty() {
+            // Moved away, or removed: should it be back before it is missed, its watches are gone all the same.
+            if matches!(kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
+                self.place = None;
+            }
             return;
         }
         let rules =
@@ -286,17 +330,19 @@ impl Watching {
         let outcome = index.run(&run, &control);
         *lock(&self.control) = None;
         index.set_noticed(0);
+        // Another run goes on, or something failed: the changes are not forgotten.
         let again = match outcome {
-            Ok(report) => report.cancelled,
-            Err(_) => true,
+            Ok(report) if !report.cancelled => return,
+            Ok(_) | Err(IndexError::Busy) => Instant::now(),
+            Err(error) => {
+                tracing::error!(%error, "changes could not be indexed; it is tried again");
+                Instant::now() + RETRY
+            }
         };
-        if again {
-            // Another run goes on, or something failed: the changes are not forgotten.
-            self.everything |= everything;
-            self.changed.extend(changed);
-            self.since = since.map(|_| Instant::now());
-            self.latest = Instant::now();
-        }
+        self.everything |= everything;
+        self.changed.extend(changed);
+        self.since = since.map(|_| again);
+        self.latest = again;
     }
 }
 

@@ -42,7 +42,8 @@ impl Server {
     /// A server for one root.
     pub fn new(services: Arc<Services>) -> Self {
         let desk = Desk::new(services.telemetry.clone(), REQUESTS_MAX);
-        Self { services, desk, tools: Arc::new(tools::all()), greps: Arc::new(Semaphore::new(GREPS_MAX)) }
+        let tools = Arc::new(tools::all(services.top_k));
+        Self { services, desk, tools, greps: Arc::new(Semaphore::new(GREPS_MAX)) }
     }
 
     /// The program's parts.

@@ -106,9 +106,9 @@ pub(crate) struct Answer {
     pub(crate) results: Option<usize>,
 }
 
-/// Every tool, described.
-pub(crate) fn all() -> Vec<Tool> {
-    vec![context_search::describe(), context_grep::describe(), context_index_control::describe()]
+/// Every tool, described. `top_k` is how many results a search returns that does not say.
+pub(crate) fn all(top_k: usize) -> Vec<Tool> {
+    vec![context_search::describe(top_k), context_grep::describe(), context_index_control::describe()]
 }
 
 /// The advertised name of a tool that may be called with a dot (`context.search`).
@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn every_tool_is_described_with_closed_schemas() {
-        let tools = all();
+        let tools = all(7);
+        assert_eq!(tools[0].input_schema["properties"]["top_k"]["default"], 7);
         assert_eq!(tools.iter().map(|t| t.name.as_ref()).collect::<Vec<_>>(), TOOLS.map(|(name, _)| name));
         for tool in tools {
             assert_eq!(tool.input_schema["additionalProperties"], false, "{}", tool.name);

@@ -217,9 +217,8 @@ fn any_text_has_an_answer_and_none_is_an_error() {
     }
     let long = "The cart loses items. ".repeat(500);
     assert!(!shop.ask(&request(&long)).results.is_empty());
-    for query in ["", "  \n\t"] {
-        assert!(matches!(shop.try_ask(&request(query)), Err(SearchError::EmptyQuery)));
-    }
+    assert!(matches!(shop.try_ask(&request("")), Err(SearchError::EmptyQuery)));
+    assert!(shop.ask(&request("  \n\t")).results.is_empty());
     for top_k in [0, 101] {
         let error = shop.try_ask(&SearchRequest { top_k, ..request("cart") }).expect_err("an error");
         assert!(error.is_request() && error.to_string().contains("1 to 100"), "{error}");

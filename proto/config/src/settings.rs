@@ -172,7 +172,7 @@ settings! {
         /// Values of the `Host` header that are served. `localhost` stands for 127.0.0.1 and ::1 as well. An entry
         /// without a port matches every port.
         allowed_hosts: Vec<String> = Kind::Hosts, Is("localhost");
-        /// Browser origins that may call the MCP endpoint; with none, every request with an `Origin` header is refused.
+        /// Browser origins that may call the MCP endpoint besides its own; a request with another `Origin` header is refused.
         allowed_origins: Vec<String> = Kind::Origins, Is("");
         /// Serve without authentication off loopback, because something in front of conexusd authenticates.
         allow_unauthenticated: bool = Kind::Switch, Is("false");
@@ -196,7 +196,7 @@ settings! {
         }), example "4";
         /// Index only files that match one of these globs; with none, every file.
         include: Vec<String> = Kind::Globs, Is("");
-        /// Skip files that match one of these globs, besides what .gitignore and .conexusignore name.
+        /// Skip files that match one of these globs, besides what .conexusignore and, in a git repository, .gitignore name.
         ignore: Vec<String> = Kind::Globs, Is("");
         /// Skip files larger than this.
         max_file_size: u64 = Kind::Bytes { min: 1, max: GIB }, Is("1 MiB");

@@ -1,5 +1,6 @@
 //! Tests of the watcher: changes on disk are in the index soon after, ignored ones never.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::*;
@@ -74,4 +75,70 @@ fn a_change_during_a_run_waits_and_is_not_forgotten() {
         running.join().unwrap();
     });
     wait_until(&index, "the change", has("during.py"));
+}
+
+#[test]
+fn a_root_that_is_gone_empties_nothing_and_is_followed_again_when_it_is_back() {
+    let bench = Bench::new();
+    fill(&bench);
+    let index = bench.open();
+    let watcher = Watcher::start(&index).unwrap();
+    run(&index, Run::All);
+    let (root, before) = (bench.root().to_owned(), dump(&index.snapshot()));
+    let away = root.with_file_name("away");
+    let is_lost = || {
+        wait_until(&index, "the loss", |_| {
+            index.status().last_error.is_some_and(|error| error.ends_with("there is no such folder"))
+        });
+        assert_eq!(dump(&index.snapshot()), before, "the index stays as it was");
+        wait_until(&index, "a refusal", |_| matches!(index.run(&Run::All, &Arc::default()), Err(IndexError::Root(_))));
+        wait_until(&index, "pending changes", |snapshot| snapshot.freshness().pending > 0);
+        let freshness = index.snapshot().freshness();
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(index.snapshot().freshness().checked, freshness.checked, "nobody looks at the disk");
+    };
+    let is_followed = |number: u32| {
+        wait_until(&index, "that all is seen", |snapshot| snapshot.freshness().pending == 0);
+        assert_eq!(index.status().last_error, None);
+        assert!(
+            matches!(index.status().watch, WatchState::Live { folders } if folders > 1),
+            "{:?}",
+            index.status().watch
+        );
+        let name = format!("src/later_{number}.py");
+        bench.write(&name, "x = 1\n");
+        wait_until(&index, "a later file", has(&name));
+        std::fs::remove_file(root.join(&name)).unwrap();
+        wait_until(&index, "its removal", |snapshot| !has(&name)(snapshot));
+    };
+
+    std::fs::rename(&root, &away).unwrap();
+    is_lost();
+    std::fs::rename(&away, &root).unwrap();
+    is_followed(1);
+    // Another folder with the same files but one.
+    std::fs::rename(&root, &away).unwrap();
+    is_lost();
+    copy(&away, &root);
+    std::fs::remove_file(root.join("README.md")).unwrap();
+    wait_until(&index, "what another folder lacks", |snapshot| !has("README.md")(snapshot));
+    is_followed(2);
+    // Replaced before anybody could look.
+    std::fs::rename(&root, root.with_file_name("older")).unwrap();
+    std::fs::rename(&away, &root).unwrap();
+    wait_until(&index, "what the first folder has", has("README.md"));
+    is_followed(3);
+    drop(watcher);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => _ = std::fs::copy(entry.path(), to).unwrap(),
+        }
+    }
 }

@@ -34,14 +34,12 @@ impl<'a> Arguments<'a> {
         text
     }
 
-    /// Text that must be there, and not only blanks.
+    /// Text that must be there.
     pub(crate) fn required_text(&mut self, name: &'static str, max_chars: usize) -> &'a str {
         let before = self.problems.len();
         let text = self.text(name);
         match text {
-            Some(text) if text.trim().is_empty() => {
-                self.problem(name, "is empty; use text with at least one character")
-            }
+            Some("") => self.problem(name, "is empty; use text with at least one character"),
             Some(text) if text.chars().count() > max_chars => {
                 self.problem(name, format!("is {} characters long; the most is {max_chars}", text.chars().count()));
             }
@@ -267,8 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn blank_and_oversize_texts_are_refused_and_long_values_are_cut() {
-        assert_eq!(problems(json!({"query": " \n"})), ["query: is empty; use text with at least one character"]);
+    fn empty_and_oversize_texts_are_refused_and_long_values_are_cut() {
+        assert!(problems(json!({"query": " \n"})).is_empty());
+        assert_eq!(problems(json!({"query": ""})), ["query: is empty; use text with at least one character"]);
         assert_eq!(problems(json!({"query": "x".repeat(101)})), ["query: is 101 characters long; the most is 100"]);
         let long = problems(json!({"query": ["y".repeat(500)]}));
         assert!(long[0].len() < 150, "{long:?}");

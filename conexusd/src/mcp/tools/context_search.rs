@@ -27,18 +27,18 @@ ranking. Narrow with `filters`; say what you are working on in `work_context` to
 answer says how fresh it is: if `complete` is false the first indexing is still running and results may be missing. For \
 every occurrence of an exact text or regular expression use context_grep instead.";
 
-pub(crate) fn describe() -> Tool {
-    tool(NAME, "Search the codebase", DESCRIPTION, input_schema(), output_schema(), true)
+pub(crate) fn describe(top_k: usize) -> Tool {
+    tool(NAME, "Search the codebase", DESCRIPTION, input_schema(top_k), output_schema(), true)
 }
 
-fn input_schema() -> Value {
+fn input_schema(top_k: usize) -> Value {
     let texts = |description: &str| json!({"type": "array", "items": {"type": "string", "minLength": 1}, "maxItems": LIST_MAX, "description": description});
     json!({
         "type": "object",
         "properties": {
             "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS_MAX,
                 "description": "What to look for: a question, an identifier, an error message, a path. Any text."},
-            "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_MAX, "default": 20,
+            "top_k": {"type": "integer", "minimum": 1, "maximum": TOP_K_MAX, "default": top_k,
                 "description": "The most results to return."},
             "offset": {"type": "integer", "minimum": 0, "maximum": OFFSET_MAX, "default": 0,
                 "description": "Results of the ranking to skip: for the next page add top_k."},
