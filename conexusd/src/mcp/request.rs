@@ -3,18 +3,21 @@
 //! Counted when it is taken up, and once more when it ends, before its answer is sent. One that is dropped without an
 //! end (its connection broke, its client gave up) counts as cancelled.
 
+mod asked;
+
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use conexus_proto::facts::{ErrorType, Fact, Method, Status};
 use rmcp::ErrorData;
-use rmcp::model::{JsonObject, RequestId};
+use rmcp::model::JsonObject;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error;
-use crate::telemetry::{AttributeValue, ErrorReport, RootInfo, Telemetry, Tick, Trace, TraceParent};
+use crate::telemetry::{AttributeValue, ErrorReport, RootInfo, Telemetry, Tick, Trace};
+pub(crate) use asked::Asked;
 
 /// Takes requests up, so many at a time.
 #[derive(Clone)]
@@ -22,41 +25,6 @@ pub(crate) struct Desk {
     telemetry: Telemetry,
     places: Arc<Semaphore>,
     places_max: usize,
-}
-
-/// What is known of a request before anything is done for it.
-#[derive(Clone, Debug)]
-pub(crate) struct Asked {
-    /// What it is counted as.
-    pub(crate) method: Method,
-    /// The MCP method as it was sent; empty where none could be read.
-    pub(crate) name: Cow<'static, str>,
-    /// Its JSON-RPC id, where one could be read.
-    pub(crate) id: Option<RequestId>,
-    /// The caller's span.
-    pub(crate) parent: Option<TraceParent>,
-    /// How it came: `pipe` or `tcp`.
-    pub(crate) transport: &'static str,
-}
-
-impl Asked {
-    /// A request that came through a pipe, from nobody's span.
-    pub(crate) fn new(method: Method, name: impl Into<Cow<'static, str>>, id: Option<RequestId>) -> Self {
-        Self { method, name: name.into(), id, parent: None, transport: "pipe" }
-    }
-
-    /// What could not be read as a request.
-    pub(crate) fn unreadable() -> Self {
-        Self::new(Method::Other, "", None)
-    }
-
-    /// It came over HTTP. The caller's span in the message is nearer to the caller than the one in the headers.
-    pub(crate) fn over_http(mut self, headers: &axum::http::HeaderMap) -> Self {
-        let header = || headers.get("traceparent")?.to_str().ok()?.parse().ok();
-        self.parent = self.parent.or_else(header);
-        self.transport = "tcp";
-        self
-    }
 }
 
 /// A request that has been taken up. Clones are the same request.

@@ -264,6 +264,10 @@ mod tests {
         check(r#"{"jsonrpc":"2.0","id":5,"method":"initialize","params":{}}"#, -32602, json!(5), "protocolVersion");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"ping","params":{"_meta":1}}"#, -32602, json!(5), "_meta");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"no/such"}"#, -32601, json!(5), "no/such");
+        for params in ["", r#","params":{}"#, r#","params":{"_meta":{}}"#] {
+            let discover = format!(r#"{{"jsonrpc":"2.0","id":5,"method":"server/discover"{params}}}"#);
+            check(&discover, -32602, json!(5), "protocol version 2026-07-28");
+        }
         check(r#"{"jsonrpc":"2.0","id":5,"method":"context_search"}"#, -32601, json!(5), "context_search");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"prompts/list"}"#, -32601, json!(5), "prompts/list");
     }
