@@ -11,6 +11,7 @@ use conexus_tests::home::Home;
 use conexus_tests::jaeger::{self, Jaeger, Span};
 use conexus_tests::rotel::Rotel;
 use conexus_tests::stack::{Core, Sidecar};
+use conexus_tests::wire::Wire;
 use serde_json::{Value, json};
 
 use crate::{drive, tree};
@@ -182,6 +183,40 @@ fn an_incoming_trace_is_continued_and_its_flag_wins() {
         }
         // It was decided before the one that is there now.
         assert!(jaeger.trace(&id(2)).is_empty(), "the caller does not keep it");
+    }
+}
+
+#[test]
+fn a_request_that_is_refused_continues_its_callers_trace_and_names_it_in_the_log() {
+    const PARENT: &str = "00f067aa0ba902b7";
+    let jaeger = Jaeger::start();
+    let traced = Traced::start(&jaeger.http, "http", "");
+    let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+    let unknown = r#"{"jsonrpc":"2.0","id":8,"method":"no/such"}"#;
+    for (at, (header, body, status, span, method)) in [
+        (("accept", "application/json, text/event-stream"), ping, 400, "mcp.ping", Some("ping")),
+        (("mcp-session-id", "gone"), ping, 404, "mcp.ping", Some("ping")),
+        (("mcp-protocol-version", "1999-01-01"), ping, 400, "mcp.ping", Some("ping")),
+        (("mcp-session-id", "gone"), unknown, 200, "mcp.other", Some("no/such")),
+        (("mcp-session-id", "gone"), "{", 400, "mcp.other", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let id = format!("5bf92f3577b34da6a3ce929d0e0e47{at:02x}");
+        let parent = format!("00-{id}-{PARENT}-01");
+        let wire = Wire::to(&traced.core.address, &[header, ("traceparent", &parent)]);
+        let (found, answer) = wire.post(body.as_bytes()).expect("conexusd answers");
+        let error: Value = serde_json::from_str(&answer).expect("the answer is JSON");
+        assert_eq!((found, error["error"]["message"].is_string()), (status, true), "{answer}");
+        let root = jaeger::root(&wait_for(&jaeger, &id)).clone();
+        assert_eq!((root.name.as_str(), root.parent.as_deref()), (span, Some(PARENT)));
+        assert_eq!(root.tags.get("mcp.method.name").and_then(Value::as_str), method, "{root:#?}");
+        assert_eq!(root.tags["network.transport"], "tcp", "{root:#?}");
+        assert_eq!(root.tags["otel.status_description"], error["error"]["message"], "{root:#?}");
+        let lines = traced.requests(if method == Some("ping") { "ping" } else { "other" });
+        let line = lines.iter().find(|line| line["trace_id"] == id).unwrap_or_else(|| panic!("no {id}: {lines:#?}"));
+        assert_eq!(line["span_id"].as_str().map(str::len), Some(16), "{line}");
     }
 }
 

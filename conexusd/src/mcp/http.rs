@@ -3,6 +3,7 @@
 //! A request to `/mcp` passes the guard (host, origin, token), is read within a bound of bytes and time, is checked to be a
 //! message, is taken up, and only then reaches the protocol library.
 
+mod failure;
 mod guard;
 mod health;
 mod listen;
@@ -20,13 +21,16 @@ use axum::response::Response;
 use axum::routing::{any, get};
 use conexus_proto::facts;
 use rmcp::ErrorData;
-use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ProtocolVersion, RequestId};
+use rmcp::ServerHandler;
+use rmcp::model::{ClientJsonRpcMessage, ErrorCode, ProtocolVersion};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::request::Asked;
 use super::server::Server;
 use super::{error, wire};
+use failure::Shape;
 use guard::{Guard, Refusal};
 pub use listen::{BindError, Bound, bind};
 use sessions::Sessions;
@@ -110,13 +114,13 @@ struct User(Arc<str>);
 async fn mcp_request(State(endpoint): State<Endpoint>, mut request: Request<Body>) -> Response {
     let allowed_origin = match endpoint.guard.check_source(request.uri(), request.headers()) {
         Ok(origin) => origin,
-        Err(refusal) => return refused(&endpoint.server, refusal),
+        Err(refusal) => return refused(&endpoint.server, refusal, request.headers()),
     };
     let mut response = if request.method() == Method::OPTIONS && allowed_origin.is_some() {
         preflight()
     } else {
         match endpoint.guard.check_token(request.headers()) {
-            Err(refusal) => refused(&endpoint.server, refusal),
+            Err(refusal) => refused(&endpoint.server, refusal, request.headers()),
             Ok(user) if request.method() == Method::POST => {
                 if let Some(name) = user {
                     request.extensions_mut().insert(User(name));
@@ -124,7 +128,7 @@ async fn mcp_request(State(endpoint): State<Endpoint>, mut request: Request<Body
                 post(&endpoint, request).await
             }
             Ok(_) if request.method() == Method::DELETE => end_session(&endpoint, request).await,
-            Ok(_) => forward(&endpoint, request).await,
+            Ok(_) => forward_message(&endpoint, request).await,
         }
     };
     if let Some(origin) = allowed_origin {
@@ -142,11 +146,11 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
             let text = format!("the body is longer than {BODY_BYTES_MAX} bytes, or ended early");
-            return reject(endpoint, StatusCode::PAYLOAD_TOO_LARGE, None, text);
+            return reject(endpoint, StatusCode::PAYLOAD_TOO_LARGE, &parts.headers, text);
         }
         Err(_) => {
             let text = format!("the body did not arrive within {} seconds", BODY_TIME_MAX.as_secs());
-            return reject(endpoint, StatusCode::REQUEST_TIMEOUT, None, text);
+            return reject(endpoint, StatusCode::REQUEST_TIMEOUT, &parts.headers, text);
         }
     };
     let text = body.strip_prefix(b"\xef\xbb\xbf").map_or(body.clone(), |text| body.slice_ref(text));
@@ -156,9 +160,10 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
         wire::Incoming::Rejected(rejection) => return rejected(endpoint, rejection, &parts.headers),
     };
     let ClientJsonRpcMessage::Request(message) = *message else {
-        return forward(endpoint, Request::from_parts(parts, Body::from(text))).await;
+        return forward_message(endpoint, Request::from_parts(parts, Body::from(text))).await;
     };
-    let taken = match endpoint.server.desk().take(wire::method(&message.request), Some(&message.id)) {
+    let asked = wire::asked(&message).over_http(&parts.headers);
+    let taken = match endpoint.server.desk().take(asked) {
         Ok(taken) => taken,
         Err(error) => {
             let mut response = json(StatusCode::TOO_MANY_REQUESTS, wire::error_json(Some(&message.id), &error));
@@ -170,21 +175,36 @@ async fn post(endpoint: &Endpoint, request: Request<Body>) -> Response {
         taken.asked_by(name.clone());
     }
     parts.extensions.insert(taken.clone());
-    let response = forward(endpoint, Request::from_parts(parts, Body::from(text))).await;
-    if !response.status().is_success() {
-        // Refused before it reached the dispatcher: a bad header, an unknown session.
-        taken.fail(&ErrorData::invalid_request(format!("HTTP status {}", response.status()), None));
+    let shape = Shape::of(&parts);
+    let mut response = forward(endpoint, Request::from_parts(parts, Body::from(text))).await;
+    match shape.failure(&mut response, &endpoint.server.supported_protocol_versions()).await {
+        None => response,
+        Some(error) => {
+            // Refused before it reached the dispatcher: a bad header, an unknown session. Else it has ended already.
+            taken.fail(&error);
+            failure::answer(&response, Some(&message.id), &error)
+        }
     }
-    response
 }
 
 /// The library answers 202 when a session has ended, which the official client takes for a failure.
 async fn end_session(endpoint: &Endpoint, request: Request<Body>) -> Response {
-    let mut response = forward(endpoint, request).await;
+    let mut response = forward_message(endpoint, request).await;
     if response.status() == StatusCode::ACCEPTED {
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
     response
+}
+
+/// Passes on what asks for no answer of its own.
+async fn forward_message(endpoint: &Endpoint, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let shape = Shape::of(&parts);
+    let mut response = forward(endpoint, Request::from_parts(parts, body)).await;
+    match shape.failure(&mut response, &endpoint.server.supported_protocol_versions()).await {
+        None => response,
+        Some(error) => failure::answer(&response, None, &error),
+    }
 }
 
 async fn forward(endpoint: &Endpoint, request: Request<Body>) -> Response {
@@ -198,31 +218,32 @@ async fn forward(endpoint: &Endpoint, request: Request<Body>) -> Response {
 fn rejected(endpoint: &Endpoint, mut rejection: wire::Rejection, headers: &HeaderMap) -> Response {
     let version = headers.get("mcp-protocol-version").and_then(|version| version.to_str().ok()).unwrap_or_default();
     let is_modern = version >= ProtocolVersion::V_2026_07_28.as_str();
-    if is_modern && rejection.method == facts::Method::Initialize {
+    if is_modern && rejection.asked.method == facts::Method::Initialize {
         // Removed in that version; earlier ones never send its header with a handshake that is none.
         let text = format!("there is no initialize in version {version}: each request carries its version");
         rejection.error = ErrorData::new(ErrorCode::METHOD_NOT_FOUND, text, None);
     }
-    let status = match (&rejection.id, rejection.error.code) {
+    let status = match (&rejection.asked.id, rejection.error.code) {
         (None, _) => StatusCode::BAD_REQUEST,
         (Some(_), ErrorCode::METHOD_NOT_FOUND) if is_modern => StatusCode::NOT_FOUND,
         (Some(_), _) if is_modern => StatusCode::BAD_REQUEST,
         (Some(_), _) => StatusCode::OK,
     };
-    endpoint.server.desk().refuse(rejection.method, rejection.id.as_ref(), &rejection.error);
-    json(status, wire::error_json(rejection.id.as_ref(), &rejection.error))
+    let body = wire::error_json(rejection.asked.id.as_ref(), &rejection.error);
+    endpoint.server.desk().refuse(rejection.asked.over_http(headers), &rejection.error);
+    json(status, body)
 }
 
-fn reject(endpoint: &Endpoint, status: StatusCode, id: Option<&RequestId>, text: String) -> Response {
+fn reject(endpoint: &Endpoint, status: StatusCode, headers: &HeaderMap, text: String) -> Response {
     let error = ErrorData::invalid_request(text, None);
-    endpoint.server.desk().refuse(facts::Method::Other, id, &error);
-    json(status, wire::error_json(id, &error))
+    endpoint.server.desk().refuse(Asked::unreadable().over_http(headers), &error);
+    json(status, wire::error_json(None, &error))
 }
 
-fn refused(server: &Server, refusal: Refusal) -> Response {
+fn refused(server: &Server, refusal: Refusal, headers: &HeaderMap) -> Response {
     tracing::warn!(reason = refusal.message, "refused an HTTP request");
-    server.desk().refuse_stranger(&refusal.message);
     let error = ErrorData::new(error::REFUSED, refusal.message, None);
+    server.desk().refuse(Asked::unreadable().over_http(headers), &error);
     let mut response = json(refusal.status, wire::error_json(None, &error));
     if refusal.status == StatusCode::UNAUTHORIZED {
         let challenge = HeaderValue::from_static("Bearer realm=\"conexus\"");

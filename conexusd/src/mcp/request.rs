@@ -3,17 +3,21 @@
 //! Counted when it is taken up, and once more when it ends, before its answer is sent. One that is dropped without an
 //! end (its connection broke, its client gave up) counts as cancelled.
 
+mod asked;
+
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use conexus_proto::facts::{ErrorType, Fact, Method, Status};
 use rmcp::ErrorData;
-use rmcp::model::{JsonObject, RequestId};
+use rmcp::model::JsonObject;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error;
 use crate::telemetry::{AttributeValue, ErrorReport, RootInfo, Telemetry, Tick, Trace};
+pub(crate) use asked::Asked;
 
 /// Takes requests up, so many at a time.
 #[derive(Clone)]
@@ -29,8 +33,10 @@ pub(crate) struct Request(Arc<Inner>);
 
 struct Inner {
     telemetry: Telemetry,
-    method: Method,
+    asked: Asked,
     id: String,
+    /// Whether its trace has begun.
+    traced: AtomicBool,
     /// The name of the token with which it came, where there is one.
     user: OnceLock<Arc<str>>,
     started: Tick,
@@ -45,6 +51,8 @@ pub(crate) struct Ending {
     pub(crate) results: Option<usize>,
     /// Why it failed, and the message that the client got.
     pub(crate) error: Option<(ErrorType, String)>,
+    /// The code of the protocol error in the answer.
+    pub(crate) code: Option<i32>,
     /// The tool's arguments, for the report of its failure.
     pub(crate) parameters: Option<JsonObject>,
 }
@@ -52,12 +60,12 @@ pub(crate) struct Ending {
 impl Ending {
     /// Answered.
     pub(crate) fn well(results: Option<usize>) -> Self {
-        Self { results, error: None, parameters: None }
+        Self { results, error: None, code: None, parameters: None }
     }
 
     /// Not answered with a result.
     pub(crate) fn failed(class: ErrorType, message: impl Into<String>) -> Self {
-        Self { results: None, error: Some((class, message.into())), parameters: None }
+        Self { results: None, error: Some((class, message.into())), code: None, parameters: None }
     }
 
     /// The same, of a tool that was called with these arguments.
@@ -67,7 +75,7 @@ impl Ending {
 
     /// Answered with a protocol error.
     pub(crate) fn refused(error: &ErrorData) -> Self {
-        Self::failed(error::class(error), error.message.to_string())
+        Self { code: Some(error.code.0), ..Self::failed(error::class(error), error.message.to_string()) }
     }
 }
 
@@ -77,8 +85,8 @@ impl Desk {
     }
 
     /// Takes a request up, or refuses it because too many are in flight.
-    pub(crate) fn take(&self, method: Method, id: Option<&RequestId>) -> Result<Request, ErrorData> {
-        let request = self.begin(method, id);
+    pub(crate) fn take(&self, asked: Asked) -> Result<Request, ErrorData> {
+        let request = self.begin(asked);
         match self.places.clone().try_acquire_owned() {
             Ok(place) => {
                 *request.0.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
@@ -87,20 +95,15 @@ impl Desk {
             Err(_) => {
                 let message = format!("the server is busy with {} requests; try again in a moment", self.places_max);
                 let refusal = ErrorData::new(error::OVERLOADED, message, None);
-                request.refuse(&refusal);
+                request.fail(&refusal);
                 Err(refusal)
             }
         }
     }
 
     /// Counts a request that is refused before anything is done for it.
-    pub(crate) fn refuse(&self, method: Method, id: Option<&RequestId>, error: &ErrorData) {
-        self.begin(method, id).refuse(error);
-    }
-
-    /// Counts a request from somebody who may not ask.
-    pub(crate) fn refuse_stranger(&self, message: &str) {
-        self.begin(Method::Other, None).refuse(&ErrorData::new(error::REFUSED, message.to_owned(), None));
+    pub(crate) fn refuse(&self, asked: Asked, error: &ErrorData) {
+        self.begin(asked).fail(error);
     }
 
     /// Waits until nothing is in flight.
@@ -109,12 +112,13 @@ impl Desk {
         let _all = self.places.acquire_many(self.places_max as u32).await;
     }
 
-    fn begin(&self, method: Method, id: Option<&RequestId>) -> Request {
-        self.telemetry.emit(Fact::RequestStarted { method });
+    fn begin(&self, asked: Asked) -> Request {
+        self.telemetry.emit(Fact::RequestStarted { method: asked.method });
         Request(Arc::new(Inner {
             telemetry: self.telemetry.clone(),
-            method,
-            id: id.map(ToString::to_string).unwrap_or_default(),
+            id: asked.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            asked,
+            traced: AtomicBool::new(false),
             user: OnceLock::new(),
             started: Tick::now(),
             ended: AtomicBool::new(false),
@@ -124,55 +128,65 @@ impl Desk {
 }
 
 impl Request {
-    /// What it is counted as.
-    pub(crate) fn method(&self) -> Method {
-        self.0.method
-    }
-
     /// Says who asked. Only the first time counts.
     pub(crate) fn asked_by(&self, user: Arc<str>) {
         let _ = self.0.user.set(user);
     }
 
-    /// Its JSON-RPC id.
-    pub(crate) fn id(&self) -> &str {
-        &self.0.id
+    /// Begins its trace, to be given back with its end.
+    pub(crate) fn trace(&self) -> Trace {
+        self.0.trace()
     }
 
-    /// Counts and logs its end, and ends its trace; only the first time.
+    /// Counts and logs its end, and ends its trace; only the first time. Where no trace has begun, there is one that says how
+    /// the request ended.
     pub(crate) fn end(&self, ending: Ending, trace: Option<Trace>) {
         self.0.end(ending, trace);
     }
 
-    /// Ends before anything was done for it, with a trace that says why.
-    fn refuse(&self, error: &ErrorData) {
-        let mut trace = self.0.telemetry.trace(RootInfo::request(span_name(self.0.method), None));
-        let (root, code) = (trace.root(), error.code.0.to_string());
-        trace.set(root, "method", AttributeValue::Static(self.0.method.as_str()));
-        trace.set(root, "jsonrpc.request.id", &self.0.id);
-        trace.set(root, "rpc.response.status_code", &code);
-        trace.set(root, "error.type", &code);
-        self.end(Ending::refused(error), Some(trace));
-    }
-
-    /// Ends with a protocol error, without a trace.
+    /// Ends with a protocol error before anything was done for it.
     pub(crate) fn fail(&self, error: &ErrorData) {
         self.end(Ending::refused(error), None);
     }
 }
 
 impl Inner {
-    fn end(&self, ending: Ending, mut trace: Option<Trace>) {
+    /// The trace, from the moment at which the request was taken up.
+    fn trace(&self) -> Trace {
+        self.traced.store(true, Ordering::Release);
+        let Asked { method, name, parent, transport, .. } = &self.asked;
+        let mut trace = self.telemetry.trace(RootInfo::request(span_name(*method), *parent).since(self.started));
+        let root = trace.root();
+        trace.set(root, "method", AttributeValue::Static(method.as_str()));
+        match name {
+            Cow::Borrowed("") => {}
+            Cow::Borrowed(name) => trace.set(root, "mcp.method.name", AttributeValue::Static(name)),
+            Cow::Owned(name) => trace.set(root, "mcp.method.name", name),
+        }
+        if !self.id.is_empty() {
+            trace.set(root, "jsonrpc.request.id", &self.id);
+        }
+        trace.set(root, "network.transport", AttributeValue::Static(transport));
+        trace
+    }
+
+    fn end(&self, ending: Ending, trace: Option<Trace>) {
         if self.ended.swap(true, Ordering::AcqRel) {
             return;
         }
-        let method = self.method;
+        let mut trace = trace.or_else(|| (!self.traced.load(Ordering::Acquire)).then(|| self.trace()));
+        let method = self.asked.method;
         let status = if ending.error.is_some() { Status::Error } else { Status::Ok };
         let nanos = self.started.elapsed_nanos();
         let finished = Fact::RequestFinished { method, status, nanos };
         match &mut trace {
             Some(trace) => trace.measure(trace.root(), finished),
             None => self.telemetry.emit(finished),
+        }
+        if let (Some(trace), Some(code)) = (&mut trace, ending.code) {
+            let (root, code) = (trace.root(), code.to_string());
+            trace.set(root, "rpc.response.status_code", &code);
+            trace.set(root, "error.type", &code);
         }
         if let Some((class, message)) = &ending.error {
             self.report(*class, message, ending.parameters.as_ref(), trace.as_mut());
@@ -188,8 +202,8 @@ impl Inner {
     }
 
     fn report(&self, class: ErrorType, message: &str, parameters: Option<&JsonObject>, trace: Option<&mut Trace>) {
-        self.telemetry.emit(Fact::RequestFailed { method: self.method, error: class });
-        let name = self.method.as_str();
+        self.telemetry.emit(Fact::RequestFailed { method: self.asked.method, error: class });
+        let name = self.asked.method.as_str();
         let mut report = ErrorReport::new(class, message);
         report = match name.starts_with("context_") {
             true => report.request("tools/call", &self.id).tool(name),
@@ -218,7 +232,7 @@ impl Inner {
     fn log(&self, ending: &Ending, nanos: u64, trace: Option<&mut Trace>) {
         let _entered = trace.map(|trace| trace.scope(trace.root()).entered());
         tracing::info!(
-            method = self.method.as_str(),
+            method = self.asked.method.as_str(),
             duration_ms = (nanos / 1_000) as f64 / 1e3,
             results = ending.results.map(|results| results as u64),
             error = ending.error.as_ref().map(|(_, message)| message.as_str()),
@@ -244,7 +258,7 @@ impl Drop for Inner {
 }
 
 /// The name of a method's root span.
-pub(crate) fn span_name(method: Method) -> &'static str {
+fn span_name(method: Method) -> &'static str {
     match method {
         Method::Initialize => "mcp.initialize",
         Method::Discover => "mcp.server/discover",

@@ -19,11 +19,11 @@ use rmcp::{ErrorData, Peer, RoleServer, ServerHandler};
 use tokio::sync::Semaphore;
 
 use super::error::{PANICKED, without_secrets};
-use super::request::{Desk, Ending, Request, span_name};
+use super::request::{Asked, Desk, Ending, Request};
 use super::tools::Call;
 use super::{GREPS_MAX, REQUESTS_MAX, resources, tools};
 use crate::app::Services;
-use crate::telemetry::{AttributeValue, RootInfo, TraceParent};
+use crate::telemetry::AttributeValue;
 
 const INSTRUCTIONS: &str = "Conexus indexes a codebase. Start with context_search (plain language, identifiers, error \
 messages) to find where something is; use context_grep for every occurrence of an exact text or pattern; read whole files \
@@ -65,17 +65,10 @@ impl Server {
     ) -> Result<(Request, Call), ErrorData> {
         let request = match taken_up(context) {
             Some(request) => request,
-            None => self.desk.take(method, Some(&context.id))?,
+            None => self.desk.take(Asked::new(method, name, Some(context.id.clone())))?,
         };
         let progress = context.meta.get_progress_token().map(|token| Progress::new(context.peer.clone(), token));
-        let root = RootInfo::request(span_name(request.method()), traceparent(context));
-        let mut trace = self.services.telemetry.trace(root);
-        let root = trace.root();
-        trace.set(root, "method", AttributeValue::Static(request.method().as_str()));
-        trace.set(root, "mcp.method.name", AttributeValue::Static(name));
-        trace.set(root, "jsonrpc.request.id", request.id());
-        let over_http = context.extensions.get::<axum::http::request::Parts>().is_some();
-        trace.set(root, "network.transport", AttributeValue::Static(if over_http { "tcp" } else { "pipe" }));
+        let trace = request.trace();
         let mut call = Call::new(self.services.clone(), context.ct.clone(), progress, self.greps.clone(), trace);
         call.cache = context.meta.get("conexus/cache") != Some(&serde_json::Value::Bool(false));
         Ok((request, call))
@@ -89,30 +82,16 @@ fn taken_up(context: &RequestContext<RoleServer>) -> Option<Request> {
     direct.or_else(over_http).cloned()
 }
 
-/// The caller's `traceparent`: from the message, else from its HTTP headers. One that is malformed is none.
-fn traceparent(context: &RequestContext<RoleServer>) -> Option<TraceParent> {
-    let header = || {
-        let parts = context.extensions.get::<axum::http::request::Parts>()?;
-        parts.headers.get("traceparent")?.to_str().ok()
-    };
-    context.meta.get_traceparent().or_else(header)?.parse().ok()
-}
-
 /// Ends a request whose answer is a result or a protocol error. `results` counts what is in the answer.
 fn end<T>(
     request: &Request,
-    mut call: Call,
+    call: Call,
     outcome: Result<T, ErrorData>,
     results: impl FnOnce(&T) -> Option<usize>,
 ) -> Result<T, ErrorData> {
     let ending = match &outcome {
         Ok(answer) => Ending::well(results(answer)),
-        Err(error) => {
-            let code = error.code.0.to_string();
-            call.note("rpc.response.status_code", &code);
-            call.note("error.type", &code);
-            Ending::refused(error)
-        }
+        Err(error) => Ending::refused(error),
     };
     request.end(ending, call.into_trace());
     outcome.map_err(without_secrets)

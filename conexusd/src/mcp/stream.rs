@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::request::{Ending, Request};
+use super::request::{Asked, Ending, Request};
 use super::server::Server;
 use super::wire::{self, Incoming, Rejection};
 use lines::{LINE_BYTES_MAX, Lines, Next};
@@ -132,7 +132,7 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
                 Ok(Next::Line(line)) => self.take(&line).await,
                 Ok(Next::TooLong) => {
                     let text = format!("the message is longer than {LINE_BYTES_MAX} bytes");
-                    self.reject(None, conexus_proto::facts::Method::Other, ErrorData::invalid_request(text, None)).await
+                    self.reject(Asked::unreadable(), ErrorData::invalid_request(text, None)).await
                 }
                 Ok(Next::End) => return,
                 Err(error) => {
@@ -150,7 +150,7 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
     async fn take(&mut self, line: &[u8]) -> bool {
         match wire::read(line) {
             Incoming::Ignored => true,
-            Incoming::Rejected(Rejection { id, method, error }) => self.reject(id, method, error).await,
+            Incoming::Rejected(Rejection { asked, error }) => self.reject(asked, error).await,
             Incoming::Message(message) => match *message {
                 ClientJsonRpcMessage::Request(request) => self.take_request(request).await,
                 ClientJsonRpcMessage::Notification(notification) => self.take_notification(notification).await,
@@ -161,18 +161,18 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
     }
 
     async fn take_request(&mut self, mut message: JsonRpcRequest<ClientRequest>) -> bool {
-        let (id, method) = (message.id.clone(), wire::method(&message.request));
+        let (id, asked) = (message.id.clone(), wire::asked(&message));
         if !self.opened && !may_come_first(&message.request) {
             let text = "the connection is not initialized: send initialize first";
-            return self.reject(Some(id), method, ErrorData::invalid_request(text, None)).await;
+            return self.reject(asked, ErrorData::invalid_request(text, None)).await;
         }
         self.opened |= opens(&message.request);
         let Ok(slot) = self.slots.clone().acquire_owned().await else { return false };
         if self.wire.in_flight().contains_key(&id) {
             let text = "a request with this id is still in flight; every request needs an id of its own";
-            return self.reject(Some(id), method, ErrorData::invalid_request(text, None)).await;
+            return self.reject(asked, ErrorData::invalid_request(text, None)).await;
         }
-        let request = match self.server.desk().take(method, Some(&id)) {
+        let request = match self.server.desk().take(asked) {
             Ok(request) => request,
             Err(error) => return self.wire.write(wire::error_json(Some(&id), &error)).await.is_ok(),
         };
@@ -194,8 +194,9 @@ impl<W: AsyncWrite + Send + Unpin> Reader<W> {
         self.sender.send(ClientJsonRpcMessage::Notification(message)).await.is_ok()
     }
 
-    async fn reject(&self, id: Option<RequestId>, method: conexus_proto::facts::Method, error: ErrorData) -> bool {
-        self.server.desk().refuse(method, id.as_ref(), &error);
+    async fn reject(&self, asked: Asked, error: ErrorData) -> bool {
+        let id = asked.id.clone();
+        self.server.desk().refuse(asked, &error);
         self.wire.write(wire::error_json(id.as_ref(), &error)).await.is_ok()
     }
 }

@@ -6,14 +6,16 @@
 use conexus_proto::facts::Method;
 use rmcp::ErrorData;
 use rmcp::model::{
-    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, InitializeRequestParams,
-    PaginatedRequestParams, ReadResourceRequestParams, RequestId,
+    CallToolRequestParams, ClientJsonRpcMessage, ClientRequest, ErrorCode, GetMeta, InitializeRequestParams,
+    JsonRpcRequest, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, RequestId, RequestMetaObject,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::error::without_secrets;
+use super::request::Asked;
 use super::tools;
+use crate::telemetry::TraceParent;
 
 /// A text, read.
 pub(crate) enum Incoming {
@@ -27,18 +29,14 @@ pub(crate) enum Incoming {
 
 /// What the sender of a bad message is told.
 pub(crate) struct Rejection {
-    /// The request's id, where one could be read.
-    pub(crate) id: Option<RequestId>,
-    /// What it is counted as.
-    pub(crate) method: Method,
+    /// What could be read of the request.
+    pub(crate) asked: Asked,
     /// What was wrong.
     pub(crate) error: ErrorData,
 }
 
-impl Rejection {
-    fn unnamed(id: Option<RequestId>, error: ErrorData) -> Incoming {
-        Incoming::Rejected(Self { id, method: Method::Other, error })
-    }
+fn rejected(asked: Asked, error: ErrorData) -> Incoming {
+    Incoming::Rejected(Rejection { asked, error })
 }
 
 /// An error response. Its id is null where none could be read, as JSON-RPC asks. A secret in what was sent is not repeated.
@@ -52,37 +50,55 @@ pub(crate) fn read(text: &[u8]) -> Incoming {
     let message = match serde_json::from_slice::<Value>(text) {
         Ok(Value::Object(message)) => message,
         Ok(Value::Array(_)) => {
-            return Rejection::unnamed(
-                None,
-                invalid_request("batches are not supported: send one JSON-RPC object at a time"),
-            );
+            let text = "batches are not supported: send one JSON-RPC object at a time";
+            return rejected(Asked::unreadable(), invalid_request(text));
         }
-        Ok(_) => return Rejection::unnamed(None, invalid_request("a JSON-RPC message must be an object")),
+        Ok(_) => return rejected(Asked::unreadable(), invalid_request("a JSON-RPC message must be an object")),
         Err(error) => {
-            return Rejection::unnamed(None, ErrorData::parse_error(format!("not valid JSON: {error}"), None));
+            let error = ErrorData::parse_error(format!("not valid JSON: {error}"), None);
+            return rejected(Asked::unreadable(), error);
         }
     };
-    let id = match message.get("id").map(id) {
-        Some(None) => {
-            return Rejection::unnamed(None, invalid_request("`id` must be a string or an integer (64 bits)"));
-        }
-        Some(Some(id)) => Some(id),
+    let mut asked = Asked { parent: parent(&message), ..Asked::unreadable() };
+    if let Some(Value::String(name)) = message.get("method") {
+        asked.name = match METHODS.iter().find(|method| *method == name) {
+            Some(method) => (*method).into(),
+            None => name.chars().take(100).collect::<String>().into(),
+        };
+    }
+    asked.id = match message.get("id").map(id) {
+        Some(None) => return rejected(asked, invalid_request("`id` must be a string or an integer (64 bits)")),
+        Some(id) => id,
         None => None,
     };
     if message.get("jsonrpc") != Some(&Value::from("2.0")) {
-        return Rejection::unnamed(id, invalid_request("`jsonrpc` must be \"2.0\""));
+        return rejected(asked, invalid_request("`jsonrpc` must be \"2.0\""));
     }
-    match (message.get("method"), id) {
-        (Some(Value::String(name)), Some(id)) => request(name.clone(), id, message),
-        (Some(Value::String(_)), None) => notification(message),
-        (Some(_), id) => Rejection::unnamed(id, invalid_request("`method` must be a string")),
-        (None, Some(_)) if message.contains_key("result") || message.contains_key("error") => response(message),
-        (None, id) => Rejection::unnamed(id, invalid_request("`method` is missing")),
+    match message.get("method") {
+        Some(Value::String(_)) if asked.id.is_some() => request(asked, message),
+        Some(Value::String(_)) => notification(message),
+        Some(_) => rejected(asked, invalid_request("`method` must be a string")),
+        None if asked.id.is_some() && (message.contains_key("result") || message.contains_key("error")) => {
+            response(message)
+        }
+        None => rejected(asked, invalid_request("`method` is missing")),
     }
 }
 
+/// The caller's span in the `_meta` of a message. A malformed one is none.
+fn parent(message: &Map<String, Value>) -> Option<TraceParent> {
+    message.get("params")?.get("_meta")?.get("traceparent")?.as_str()?.parse().ok()
+}
+
+/// What is known of a request that was read.
+pub(crate) fn asked(message: &JsonRpcRequest<ClientRequest>) -> Asked {
+    let name = METHODS.iter().find(|method| **method == message.request.method()).copied().unwrap_or_default();
+    let parent = message.request.get_meta().get_traceparent().and_then(|parent| parent.parse().ok());
+    Asked { parent, ..Asked::new(method(&message.request), name, Some(message.id.clone())) }
+}
+
 /// What a request is counted as.
-pub(crate) fn method(request: &ClientRequest) -> Method {
+fn method(request: &ClientRequest) -> Method {
     match request {
         ClientRequest::CallToolRequest(call) => tools::method(&call.params.name),
         other => method_named(other.method()),
@@ -97,7 +113,7 @@ fn method_named(name: &str) -> Method {
 /// The methods of this server.
 const METHODS: [&str; 8] = [
     "initialize",
-    "server/discover",
+    DISCOVER,
     "ping",
     "tools/list",
     "tools/call",
@@ -106,26 +122,33 @@ const METHODS: [&str; 8] = [
     "resources/read",
 ];
 
-fn request(name: String, id: RequestId, message: Map<String, Value>) -> Incoming {
-    let rejected = |method, error| Incoming::Rejected(Rejection { id: Some(id.clone()), method, error });
-    if !METHODS.contains(&name.as_str()) {
-        let shown: String = name.chars().take(100).collect();
-        let text = format!("unknown method `{shown}`; this server has {}", METHODS.join(", "));
-        return rejected(method_named(&name), ErrorData::new(ErrorCode::METHOD_NOT_FOUND, text, None));
+fn request(mut asked: Asked, message: Map<String, Value>) -> Incoming {
+    let name = &*asked.name;
+    asked.method = method_named(name);
+    if !METHODS.contains(&name) {
+        let known = METHODS.join(", ").replace(DISCOVER, &format!("{DISCOVER} (protocol version {FIRST_TO_DISCOVER})"));
+        let text = format!("unknown method `{name}`; this server has {known}");
+        return rejected(asked, ErrorData::new(ErrorCode::METHOD_NOT_FOUND, text, None));
     }
     let problem = match message.get("params") {
-        Some(Value::Object(_)) | None => params_problem(&name, message.get("params")),
+        Some(Value::Object(_)) | None => params_problem(name, message.get("params")),
         Some(_) => Some("`params` must be an object".to_owned()),
     };
     if let Some(problem) = problem {
         let error = ErrorData::invalid_params(format!("invalid params of {name}: {problem}"), None);
-        return rejected(method_named(&name), error);
+        return rejected(asked, error);
     }
     match serde_json::from_value::<ClientJsonRpcMessage>(Value::Object(message)) {
         Ok(message) => Incoming::Message(Box::new(message)),
-        Err(error) => rejected(method_named(&name), invalid_request(format!("not a valid request: {error}"))),
+        Err(error) => rejected(asked, invalid_request(format!("not a valid request: {error}"))),
     }
 }
+
+/// A method that only those versions have in which each request carries its version.
+const DISCOVER: &str = "server/discover";
+
+/// The first of them.
+const FIRST_TO_DISCOVER: ProtocolVersion = ProtocolVersion::V_2026_07_28;
 
 /// What is wrong with the parameters of a method that this server has.
 fn params_problem(method: &str, params: Option<&Value>) -> Option<String> {
@@ -140,8 +163,21 @@ fn params_problem(method: &str, params: Option<&Value>) -> Option<String> {
         "tools/list" | "resources/list" | "resources/templates/list" => params
             .and_then(|params| serde_json::from_value::<PaginatedRequestParams>(params.clone()).err())
             .map(|error| error.to_string()),
+        DISCOVER => discover_problem(meta),
         _ => None,
     }
+}
+
+fn discover_problem(meta: Option<&Value>) -> Option<String> {
+    let meta: RequestMetaObject = meta.and_then(|meta| serde_json::from_value(meta.clone()).ok()).unwrap_or_default();
+    let missing = meta.missing_required_keys(&FIRST_TO_DISCOVER);
+    let text = || {
+        format!(
+            "it belongs to protocol version {FIRST_TO_DISCOVER} and needs `_meta` with {}; earlier versions begin with initialize",
+            missing.join(", ")
+        )
+    };
+    (!missing.is_empty()).then(text)
 }
 
 fn required<P: DeserializeOwned>(params: Option<&Value>) -> Option<String> {
@@ -186,7 +222,7 @@ mod tests {
         match read(text.as_bytes()) {
             Incoming::Rejected(rejection) => {
                 let reply: Value =
-                    serde_json::from_slice(&error_json(rejection.id.as_ref(), &rejection.error)).unwrap();
+                    serde_json::from_slice(&error_json(rejection.asked.id.as_ref(), &rejection.error)).unwrap();
                 (rejection.error.code.0, reply["id"].clone(), rejection.error.message.to_string())
             }
             Incoming::Ignored => panic!("ignored: {text}"),
@@ -228,6 +264,10 @@ mod tests {
         check(r#"{"jsonrpc":"2.0","id":5,"method":"initialize","params":{}}"#, -32602, json!(5), "protocolVersion");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"ping","params":{"_meta":1}}"#, -32602, json!(5), "_meta");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"no/such"}"#, -32601, json!(5), "no/such");
+        for params in ["", r#","params":{}"#, r#","params":{"_meta":{}}"#] {
+            let discover = format!(r#"{{"jsonrpc":"2.0","id":5,"method":"server/discover"{params}}}"#);
+            check(&discover, -32602, json!(5), "protocol version 2026-07-28");
+        }
         check(r#"{"jsonrpc":"2.0","id":5,"method":"context_search"}"#, -32601, json!(5), "context_search");
         check(r#"{"jsonrpc":"2.0","id":5,"method":"prompts/list"}"#, -32601, json!(5), "prompts/list");
     }

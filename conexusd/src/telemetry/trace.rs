@@ -33,17 +33,24 @@ pub struct RootInfo {
     pub kind: SpanKind,
     /// Who called, if the caller said so.
     pub parent: Option<TraceParent>,
+    /// When the work began.
+    pub start: Tick,
 }
 
 impl RootInfo {
     /// A request from a client, continuing the client's trace if it sent one.
     pub fn request(name: &'static str, parent: Option<TraceParent>) -> Self {
-        Self { name, kind: SpanKind::Server, parent }
+        Self { name, kind: SpanKind::Server, parent, start: Tick::now() }
     }
 
     /// Work of this process's own, such as indexing a file.
     pub fn work(name: &'static str) -> Self {
-        Self { name, kind: SpanKind::Internal, parent: None }
+        Self { name, kind: SpanKind::Internal, parent: None, start: Tick::now() }
+    }
+
+    /// The same of work that began earlier.
+    pub fn since(self, start: Tick) -> Self {
+        Self { start, ..self }
     }
 }
 
@@ -79,7 +86,7 @@ pub struct Trace {
 impl Trace {
     pub(crate) fn start_root(telemetry: &Telemetry, info: RootInfo) -> Self {
         let hub = &telemetry.hub;
-        let start = Tick::now();
+        let start = info.start;
         let mut buffer = seat::with(&hub.seats, |seat| {
             let fresh = seat.random.trace_id();
             let mut buffer = hub.buffers.take(seat, info.parent.map_or(fresh, |parent| parent.trace_id), start);

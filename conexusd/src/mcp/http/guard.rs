@@ -11,6 +11,9 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 use super::HttpOptions;
 
+/// Written so that nothing in it looks like a credential, which would be hidden.
+const HOW_TO_ASK: &str = "send the header `Authorization` with the scheme `Bearer`, a space, and one of auth.tokens";
+
 /// What may come in.
 pub(super) struct Guard {
     hosts: Vec<(String, Option<u16>)>,
@@ -80,10 +83,7 @@ impl Guard {
         let Some(hashes) = &self.token_hashes else { return Ok(None) };
         let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some(given) = given else {
-            return Err(refuse(
-                StatusCode::UNAUTHORIZED,
-                "a token is required: `Authorization: Bearer <token>`".to_owned(),
-            ));
+            return Err(refuse(StatusCode::UNAUTHORIZED, format!("a token is required: {HOW_TO_ASK}")));
         };
         let (scheme, token) = given.split_once(' ').unwrap_or((given, ""));
         let hash = blake3::hash(token.trim().as_bytes());
@@ -91,7 +91,8 @@ impl Guard {
         let known =
             hashes.iter().fold(None, |known, (allowed, name)| if *allowed == hash { Some(name) } else { known });
         if !scheme.eq_ignore_ascii_case("bearer") || known.is_none() {
-            return Err(refuse(StatusCode::UNAUTHORIZED, "the token is not one of auth.tokens".to_owned()));
+            let text = format!("the header `Authorization` holds none of auth.tokens: {HOW_TO_ASK}");
+            return Err(refuse(StatusCode::UNAUTHORIZED, text));
         }
         Ok(known.cloned())
     }
@@ -210,5 +211,10 @@ mod tests {
         }
         let missing = guard.check_token(&HeaderMap::new()).unwrap_err();
         assert_eq!(missing.status, 401);
+        let wrong = guard.check_token(&headers(&[("authorization", "Basic first-token")])).unwrap_err();
+        for text in [missing.message, wrong.message] {
+            assert!(text.contains("`Authorization` with the scheme `Bearer`"), "{text}");
+            assert_eq!(conexus_proto::scrub::scrubbed(&text), text, "the client reads all of it");
+        }
     }
 }

@@ -17,8 +17,12 @@ struct Running {
 }
 
 async fn start(options: HttpOptions) -> Running {
+    start_reporting(options, Telemetry::detached()).await
+}
+
+async fn start_reporting(options: HttpOptions, telemetry: Telemetry) -> Running {
     let folder = fixture::folder();
-    let services = fixture::services(folder.path(), Telemetry::detached());
+    let services = fixture::services(folder.path(), telemetry);
     let bound = bind("127.0.0.1", 0).await.unwrap();
     let (address, stop) = (bound.address(), CancellationToken::new());
     let served = {
@@ -170,6 +174,113 @@ async fn what_is_no_message_gets_a_json_rpc_error() {
     assert_eq!(bad_accept.status, 406);
 }
 
+/// What a refused message is answered, and which method its trace names.
+struct Refused<'a> {
+    headers: Vec<(&'a str, &'a str)>,
+    body: &'a str,
+    answer: (u16, i32, Value),
+    says: &'a [&'a str],
+    span: (&'a str, &'a str),
+}
+
+#[tokio::test]
+async fn what_is_refused_is_told_why_in_json_rpc_and_continues_its_callers_trace() {
+    let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
+    let options = HttpOptions { allowed_hosts: vec!["localhost".into()], ..HttpOptions::default() };
+    let server = start_reporting(options, telemetry).await;
+    let id = server.session(&[]).await;
+    let session = ("mcp-session-id", id.as_str());
+    let gone = ("mcp-session-id", "ghp_aB3dE6gH1jK0mN2pQ5sT8vW4xY7zC9fRaB3d");
+    let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#;
+    let pinged = ("mcp.ping", "ping");
+    let refused =
+        |headers, status, says| Refused { headers, body: ping, answer: (status, -32600, json!(7)), says, span: pinged };
+    let discover = r#"{"jsonrpc":"2.0","id":8,"method":"server/discover"}"#;
+    let cases = [
+        refused(vec![session, ("accept", "text/html")], 406, &["Accept", "application/json and text/event-stream"]),
+        refused(vec![session, ("content-type", "text/plain")], 415, &["Content-Type", "application/json"]),
+        refused(vec![], 400, &["Mcp-Session-Id", "send initialize"]),
+        refused(vec![gone], 404, &["Mcp-Session-Id", "send initialize"]),
+        refused(
+            vec![session, ("mcp-protocol-version", "1999-01-01")],
+            400,
+            &["`1999-01-01`", "2025-06-18", "2026-07-28"],
+        ),
+        Refused {
+            body: r#"{"jsonrpc":"2.0","id":8,"method":"no/such"}"#,
+            answer: (200, -32601, json!(8)),
+            span: ("mcp.other", "no/such"),
+            ..refused(vec![session], 0, &["no/such", "server/discover (protocol version 2026-07-28)"])
+        },
+        Refused {
+            body: discover,
+            answer: (200, -32602, json!(8)),
+            span: ("mcp.server/discover", "server/discover"),
+            ..refused(
+                vec![session, ("mcp-protocol-version", "2025-06-18")],
+                0,
+                &["protocol version 2026-07-28", "_meta"],
+            )
+        },
+        Refused {
+            body: "{nonsense",
+            answer: (400, -32700, Value::Null),
+            span: ("mcp.other", ""),
+            ..refused(vec![session], 0, &["not valid JSON"])
+        },
+        Refused {
+            answer: (403, -32001, Value::Null),
+            span: ("mcp.other", ""),
+            ..refused(vec![("host", "evil.example.com")], 0, &["evil.example.com"])
+        },
+    ];
+    capture.records();
+    for (at, case) in cases.iter().enumerate() {
+        let trace = format!("0af7651916cd43dd8448eb211c8031{at:02x}");
+        let parent = format!("00-{trace}-00f067aa0ba902b7-01");
+        let headers = [&case.headers[..], &[("traceparent", parent.as_str())]].concat();
+        let mut reply = server.send("POST", "/mcp", &headers, case.body).await;
+        assert_eq!(reply.header("content-type"), Some("application/json"), "{:?}", case.says);
+        let answer = reply.json().await;
+        let found = (reply.status, answer["error"]["code"].as_i64().unwrap() as i32, answer["id"].clone());
+        assert_eq!(found, case.answer, "{answer}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(case.says.iter().all(|part| message.contains(part)), "{:?} in {message}", case.says);
+        let spans = capture.spans();
+        let [root] = &spans[..] else { panic!("{spans:#?}") };
+        let hex: String = root.trace_id.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((hex, root.parent_span_id), (trace, 0x00f0_67aa_0ba9_02b7), "{root:#?}");
+        let said = format!("{root:?}");
+        assert_eq!(root.name, case.span.0);
+        assert!(root.error && root.error_message == message, "{root:#?}");
+        assert!(said.contains("network.transport") && said.contains("\"tcp\""), "{root:#?}");
+        assert_eq!(said.contains("mcp.method.name"), !case.span.1.is_empty(), "{root:#?}");
+        assert!(said.contains(&format!("{:?}", case.span.1)) && !said.contains("ghp_"), "{root:#?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_refused_in_json_rpc_too() {
+    let server = open_to_all().await;
+    let id = server.session(&[]).await;
+    let session = ("mcp-session-id", id.as_str());
+    let note = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
+    for (method, headers, body, status, says) in [
+        ("POST", &[("mcp-session-id", "none")][..], note, 404, "send initialize"),
+        ("GET", &[session, ("accept", "text/html")], "", 406, "text/event-stream"),
+        ("GET", &[], "", 400, "Mcp-Session-Id"),
+        ("DELETE", &[], "", 400, "Mcp-Session-Id"),
+        ("PUT", &[session], "", 405, "PUT is not possible"),
+    ] {
+        let mut reply = server.send(method, "/mcp", headers, body).await;
+        assert_eq!((reply.status, reply.header("content-type")), (status, Some("application/json")), "{method}");
+        assert_eq!(reply.header("allow"), (status == 405).then_some("GET, POST, DELETE"));
+        let answer = reply.json().await;
+        assert_eq!((&answer["id"], &answer["error"]["code"]), (&Value::Null, &json!(-32600)), "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().contains(says), "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn strangers_stay_out_and_probes_come_in() {
     let token = AccessToken { name: "ci".into(), secret: "s3cret".into() };
@@ -188,6 +299,8 @@ async fn strangers_stay_out_and_probes_come_in() {
     assert_eq!(status(&[good, ("origin", "http://evil.example.com")]).await, 403);
     let reply = server.post(&[], &initialize()).await;
     assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"conexus\""));
+    let told = server.post(&[], &initialize()).await.json().await;
+    assert!(told["error"]["message"].as_str().unwrap().contains("the scheme `Bearer`"), "{told}");
     let page = [good, ("origin", "https://app.example.com")];
     let reply = server.post(&page, &initialize()).await;
     assert_eq!(reply.header("access-control-allow-origin"), Some("https://app.example.com"));
@@ -269,11 +382,11 @@ async fn too_many_requests_are_told_to_come_back() {
     let services = fixture::services(folder.path(), Telemetry::detached());
     let server = Server::new(services);
     let desk = server.desk();
-    let taken: Vec<_> = (0..crate::mcp::REQUESTS_MAX)
-        .map(|_| desk.take(conexus_proto::facts::Method::Ping, None).map_err(|error| error.message).unwrap())
-        .collect();
-    let refused = desk.take(conexus_proto::facts::Method::Ping, None).err().unwrap();
+    let ping = || Asked::new(facts::Method::Ping, "ping", None);
+    let taken: Vec<_> =
+        (0..crate::mcp::REQUESTS_MAX).map(|_| desk.take(ping()).map_err(|error| error.message).unwrap()).collect();
+    let refused = desk.take(ping()).err().unwrap();
     assert_eq!(refused.code.0, -32000);
     drop(taken);
-    assert!(desk.take(conexus_proto::facts::Method::Ping, None).is_ok());
+    assert!(desk.take(ping()).is_ok());
 }

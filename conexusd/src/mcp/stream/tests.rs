@@ -423,6 +423,9 @@ async fn every_request_is_counted_once_traced_and_ended() {
     let folder = fixture::folder();
     let (telemetry, capture) = Telemetry::captured(&crate::telemetry::TelemetryOptions::default());
     let mut client = Client::over(fixture::services(folder.path(), telemetry.clone()), folder);
+    let early = json!({"_meta": {"traceparent": "00-1af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01"}});
+    client.ask(10, "ping", early.clone()).await;
+    client.ask(11, "no/such", early).await;
     client.ask(1, "initialize", initialize("2025-06-18")).await;
     let parent = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
     let arguments = json!({"query": "retry"});
@@ -451,13 +454,13 @@ async fn every_request_is_counted_once_traced_and_ended() {
         let reasons: u64 = ErrorType::ALL.iter().map(|&error| failed(method, error)).sum();
         assert_eq!(finished(method, Status::Error), reasons, "{method}: every failure has one reason");
     }
-    assert_eq!((started(Method::Initialize), started(Method::Ping), started(Method::Other)), (1, 1, 3));
+    assert_eq!((started(Method::Initialize), started(Method::Ping), started(Method::Other)), (1, 2, 4));
     assert_eq!((started(Method::ContextSearch), finished(Method::ContextSearch, Status::Ok)), (3, 1));
     assert_eq!(failed(Method::ContextSearch, ErrorType::Tool), 1);
     assert_eq!(failed(Method::ContextSearch, ErrorType::Cancelled), 1);
     assert_eq!(failed(Method::ContextGrep, ErrorType::InvalidParams), 1);
     assert_eq!(failed(Method::Other, ErrorType::InvalidParams), 1, "an unknown tool");
-    assert_eq!(failed(Method::Other, ErrorType::MethodNotFound), 1);
+    assert_eq!(failed(Method::Other, ErrorType::MethodNotFound), 2);
     assert_eq!(failed(Method::Other, ErrorType::Parse), 1);
     assert_eq!(totals.count(Fact::Searched { lane: SearchType::Grep, nanos: 0 }), 2);
 
@@ -466,7 +469,7 @@ async fn every_request_is_counted_once_traced_and_ended() {
     assert_eq!(hex(&search.trace_id), "0af7651916cd43dd8448eb211c80319c", "the caller's trace goes on");
     assert!(spans.iter().any(|span| span.name == "mcp.grep") && spans.iter().any(|span| span.name == "grep.search"));
     let roots: Vec<_> = spans.iter().filter(|span| span.root).collect();
-    assert_eq!(roots.len(), 9, "each request is a trace, also what is refused; the cancelled one ends with its work");
+    assert_eq!(roots.len(), 11, "each request is a trace, also what is refused; the cancelled one ends with its work");
     assert!(roots.iter().all(|root| root.kind() == v1::SpanKind::Server));
     check(search, &[("method", "context_search"), ("mcp.method.name", "tools/call"), ("jsonrpc.request.id", "2")]);
     check(search, &[("gen_ai.tool.name", "context_search"), ("gen_ai.operation.name", "execute_tool")]);
@@ -479,6 +482,13 @@ async fn every_request_is_counted_once_traced_and_ended() {
         &[("error", "invalid_params"), ("error.type", "-32602"), ("rpc.response.status_code", "-32602")],
     );
     check(with_id("7"), &[("error", "method_not_found"), ("error.type", "-32601")]);
+    // Answered before the handshake, one by the protocol library and one by nobody.
+    check(with_id("10"), &[("method", "ping"), ("mcp.method.name", "ping"), ("network.transport", "pipe")]);
+    check(with_id("11"), &[("method", "other"), ("mcp.method.name", "no/such"), ("network.transport", "pipe")]);
+    for id in ["10", "11"] {
+        assert_eq!(hex(&with_id(id).trace_id), "1af7651916cd43dd8448eb211c80319c", "{id}");
+    }
+    assert!(!with_id("10").error && with_id("11").error);
     assert!(with_id("5").error && with_id("5").error_message.contains("cannot be read"));
 }
 
