@@ -77,7 +77,7 @@ pub async fn run(args: SearchArgs, globals: &Globals) -> CliResult {
 fn problem(args: &SearchArgs) -> Option<String> {
     let query = args.query.join(" ");
     let chars = query.chars().count();
-    if args.batch.is_none() && query.trim().is_empty() {
+    if args.batch.is_none() && query.is_empty() {
         return Some("QUERY is empty: ask with at least one character".to_owned());
     }
     if chars > QUERY_CHARS_MAX {

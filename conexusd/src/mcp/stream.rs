@@ -3,8 +3,6 @@
 //! A line that is no message is answered and the next one read. At most [`IN_FLIGHT_MAX`] requests are in hand; then
 //! reading waits, so a client that writes and does not read cannot fill the memory.
 
-mod lines;
-
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -20,10 +18,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use super::lines::{LINE_BYTES_MAX, Lines, Next};
 use super::request::{Asked, Ending, Request};
 use super::server::Server;
 use super::wire::{self, Incoming, Rejection};
-use lines::{LINE_BYTES_MAX, Lines, Next};
 
 /// Requests of one stream whose answers have not been written.
 const IN_FLIGHT_MAX: usize = 128;
