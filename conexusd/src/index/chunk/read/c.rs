@@ -82,10 +82,13 @@ pub(in super::super) fn function(site: &Site<'_, '_>, found: &mut Found) {
     found.add_qualified(kind, declared.name, declared.qualifier.as_deref());
 }
 
-/// `TEST(Suite, Name) { … }` looks like a function of that name: the arguments say what it is.
+/// `TEST(Suite, Name) { … }` looks like a function of that name: the arguments say what it is, unless they are the
+/// parameters of one whose name is all capitals.
 fn test_macro(site: &Site<'_, '_>, found: &mut Found, declarator: Node<'_>, called: &str) {
     let parameters = declarator.child_by_field_name("parameters");
-    let mut names = parameters.into_iter().flat_map(children).map(|parameter| site.text_of(parameter));
+    let is_name = |name: &&str| !name.contains(char::is_whitespace);
+    let mut names =
+        parameters.into_iter().flat_map(children).map(|parameter| site.text_of(parameter)).take_while(is_name);
     match (names.next(), names.next()) {
         (Some(suite), Some(name)) if called.contains("TEST") => found.add_qualified(Kind::Function, name, Some(suite)),
         (Some(first), _) if !first.is_empty() => found.add(Kind::Function, first),
