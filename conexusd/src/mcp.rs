@@ -22,7 +22,7 @@ pub mod server;
 mod request;
 
 mod resources;
-mod tools;
+pub(crate) mod tools;
 
 mod error;
 

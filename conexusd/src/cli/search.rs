@@ -7,14 +7,8 @@ use serde_json::{Value, json};
 
 use super::session::Session;
 use super::{CliError, CliResult, Globals, Root, batch, render};
+use crate::mcp::tools::context_search::{LIST_MAX, OFFSET_MAX, QUERY_CHARS_MAX, TOP_K_MAX};
 use crate::search::{SearchError, filter};
-
-/// The most results that `context_search` leaves out.
-const OFFSET_MAX: u64 = 10_000;
-/// The longest question that `context_search` takes, in characters.
-const QUERY_CHARS_MAX: usize = 65_536;
-/// The most entries of a filter that `context_search` takes.
-const LIST_MAX: usize = 100;
 
 /// Flags of `conexusd search`.
 #[derive(Debug, Args)]
@@ -22,7 +16,7 @@ pub struct SearchArgs {
     #[command(flatten)]
     root: Root,
     /// How many results, 1 to 100 [default: search.top_k]
-    #[arg(long, short = 'k', value_name = "N", value_parser = clap::value_parser!(u64).range(1..=100))]
+    #[arg(long, short = 'k', value_name = "N", value_parser = clap::value_parser!(u64).range(1..=TOP_K_MAX))]
     top_k: Option<u64>,
     /// Leave out so many of the best, 10000 at most
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=OFFSET_MAX))]

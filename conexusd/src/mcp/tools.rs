@@ -2,7 +2,7 @@
 
 pub(super) mod context_grep;
 pub(super) mod context_index_control;
-pub(super) mod context_search;
+pub(crate) mod context_search;
 
 mod arguments;
 mod date;

@@ -14,10 +14,14 @@ use crate::search::{Filters, SearchRequest, SearchResponse, SearchResult, WorkCo
 pub(crate) const NAME: &str = "context_search";
 
 const SOURCE_TYPES: &[&str] = &["code", "docs", "config", "test"];
-const QUERY_CHARS_MAX: usize = 65_536;
-const TOP_K_MAX: u64 = 100;
-const OFFSET_MAX: u64 = 10_000;
-const LIST_MAX: usize = 100;
+/// The longest question, in characters.
+pub(crate) const QUERY_CHARS_MAX: usize = 65_536;
+/// The most results that are returned at a time.
+pub(crate) const TOP_K_MAX: u64 = crate::search::TOP_K_MAX as u64;
+/// The most results that are left out.
+pub(crate) const OFFSET_MAX: u64 = 10_000;
+/// The most entries of a list.
+pub(crate) const LIST_MAX: usize = 100;
 
 const DESCRIPTION: &str = "Search the indexed codebase by meaning and by words, and get the best matching pieces of \
 source with their file, lines and symbol. Use it first when you do not know where something is: ask in plain language \
